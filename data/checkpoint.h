@@ -1,0 +1,31 @@
+/* Checkpoints of a stage: STAGE/checkpoints/step-000400/, a folder of files and a manifest,
+ * renamed into place, so it exists whole or not at all. What is in the files is the stage's
+ * business; this knows names, order, validity and which to delete. */
+#ifndef DATA_CHECKPOINT_H
+#define DATA_CHECKPOINT_H
+
+#include "data/manifest.h"
+#include "data/status.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Starts checkpoint `step` of `stage_folder`: an empty folder with a temporary name, whose path is
+ * left in `folder` (512 bytes) for the stage to publish its files into. */
+Status checkpoint_begin(char *folder, const char *stage_folder, int64_t step);
+
+/* Writes the manifest over `names`, renames the folder into place. Only after it is durable are
+ * older ones deleted: all but the newest two and the steps in `keep`. */
+Status checkpoint_commit(const char *folder, const char *stage_folder, Manifest *manifest,
+                         const char *const *names, int count, const int64_t *keep, int keeps);
+
+/* The newest checkpoint whose files all match their hashes; damaged ones are moved aside to
+ * "damaged-step-..." and counted in *damaged. *found is false where there is none. `folder` gets
+ * its path. */
+Status checkpoint_newest(bool *found, char *folder, Manifest *manifest, int *damaged,
+                         const char *stage_folder);
+
+/* Path of the checkpoint of `step`; STATUS_DATA where there is none, with the steps there are. */
+Status checkpoint_at(char *folder, Manifest *manifest, const char *stage_folder, int64_t step);
+
+#endif

@@ -1,0 +1,66 @@
+/* The only door to the file system. Every call is checked, so a failing disk ends in one line
+ * that names the file and the cause; tests can make any call fail (io_fault).
+ *
+ * The idea to remember: a result file exists whole or not at all. io_publish writes a temporary
+ * name, syncs, renames and syncs the folder. */
+#ifndef DATA_IO_H
+#define DATA_IO_H
+
+#include "data/memory.h"
+#include "data/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* 128 bits of XXH3 of a file's bytes. */
+typedef struct Digest {
+    uint64_t high, low;
+} Digest;
+
+enum { DIGEST_TEXT = 33 }; /* 32 hex digits and a NUL */
+
+Digest digest_of(const void *bytes, size_t count);
+bool digest_equal(Digest a, Digest b);
+void digest_text(char text[DIGEST_TEXT], Digest digest);
+bool digest_parse(Digest *digest, const char *text); /* false: not 32 hex digits */
+
+/* Replaces path by `count` bytes, whole or not at all, durable when it returns. STATUS_IO. */
+Status io_publish(const char *path, const void *bytes, size_t count);
+
+/* Reads a regular file of at most `cap` bytes; appends to *out. Missing, larger or not a regular
+ * file: STATUS_DATA; unreadable: STATUS_IO. */
+Status io_read(Bytes *out, const char *path, size_t cap);
+
+bool io_exists(const char *path);
+Status io_size(uint64_t *bytes, const char *path);     /* of one file */
+Status io_usage(uint64_t *bytes, const char *folder);  /* of all files below */
+Status io_free_space(uint64_t *bytes, const char *path);
+Status io_make_folder(const char *path);               /* with its parents; an existing one is fine */
+Status io_rename(const char *from, const char *to);    /* within one folder, folder synced */
+Status io_remove(const char *path);                    /* a file; missing is fine */
+Status io_remove_tree(const char *path);               /* missing is fine */
+Status io_list(Texts *names, const char *folder);      /* without . and .., sorted by strcmp */
+
+/* A file that only grows: one write() a record. */
+typedef struct IoLog {
+    int descriptor; /* -1: closed */
+    char path[512];
+} IoLog;
+
+Status io_log_open(IoLog *log, const char *path, bool truncate);
+Status io_log_append(IoLog *log, const void *bytes, size_t count);
+Status io_log_sync(IoLog *log);
+Status io_log_close(IoLog *log);
+Status io_log_cut(const char *path, uint64_t length); /* shortens the file to `length` bytes, synced */
+
+/* An exclusive lock that lives as long as the process: file `path`, flock, and in it one line of
+ * information (pid, host). Held by another: STATUS_LOCKED with that line. */
+Status io_lock(int *descriptor, const char *path);
+void io_unlock(int descriptor);
+
+/* For tests: the `call`-th system call of `kind` ("write", "fsync", "rename", "open", "close",
+ * any: NULL) from now fails with errno `error`; `persistent`: all after it too. call 0: off. */
+void io_fault(const char *kind, long call, int error, bool persistent);
+
+#endif

@@ -1,0 +1,78 @@
+/* Strict JSON: one door to cJSON, which alone would accept duplicate keys, `01`, `1e999`, bad
+ * UTF-8 and trailing text. Every failure says name:line:column.
+ *
+ * Limits: depth 32; numbers finite; integers exact up to 2^53; no \u0000. */
+#ifndef DATA_JSON_H
+#define DATA_JSON_H
+
+#include "data/memory.h"
+#include "data/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct JsonDocument JsonDocument; /* owns the tree and the positions */
+
+/* A value inside a document; a plain handle, valid while the document lives. */
+typedef struct Json {
+    const JsonDocument *document;
+    const void *item; /* NULL: no such value */
+} Json;
+
+typedef enum JsonKind {
+    JSON_NULL, JSON_BOOL, JSON_NUMBER, JSON_TEXT, JSON_ARRAY, JSON_OBJECT
+} JsonKind;
+
+/* Parses all of `text`; `name` (a path, "--set") begins every message. Failures carry `code`
+ * (STATUS_SETTINGS for settings, STATUS_DATA for data), here and in the getters below. */
+Status json_parse(JsonDocument **document, Status code, const char *name, const char *text,
+                  size_t count);
+/* Reads a file of at most `cap` bytes and parses it. */
+Status json_read(JsonDocument **document, Status code, const char *path, size_t cap);
+void json_free(JsonDocument *document);
+
+Json json_root(const JsonDocument *document);
+JsonKind json_kind(Json value);
+const char *json_key(Json value);            /* its name in the object around it, or NULL */
+Json json_first(Json container);             /* item == NULL at the end */
+Json json_next(Json value);
+Json json_find(Json object, const char *key); /* item == NULL: absent */
+int json_count(Json container);
+void json_position(Json value, int *line, int *column); /* of the key where there is one; from 1 */
+
+/* Typed access; the wrong type is a failure with position, e.g.
+ * "a.json:3:14: seed: expected an integer, found text". */
+Status json_number(double *out, Json value);
+Status json_integer(int64_t *out, Json value); /* |x| <= 2^53 */
+Status json_bool(bool *out, Json value);
+Status json_text(const char **out, Json value); /* UTF-8, lives with the document */
+/* The same on a member that must be there. */
+Status json_get_number(double *out, Json object, const char *key);
+Status json_get_integer(int64_t *out, Json object, const char *key);
+Status json_get_text(const char **out, Json object, const char *key);
+/* "name:line:column: " + text, with the document's code. */
+Status json_fail(Json value, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Writing: a flat stream of calls on a growing text. `indent` 0 writes one line. Doubles are
+ * written in the fewest digits that read back to the same bits; not finite: null. Text that is
+ * not UTF-8 gets U+FFFD. */
+typedef struct JsonWriter {
+    Bytes *out;
+    int indent;
+    int depth;
+    bool first[40];
+    Status status; /* the first failure; later calls do nothing */
+} JsonWriter;
+
+JsonWriter json_writer(Bytes *out, int indent);
+void json_open(JsonWriter *writer, const char *key, char bracket); /* '{' or '['; key NULL in arrays */
+void json_close(JsonWriter *writer);
+void json_put_number(JsonWriter *writer, const char *key, double value);
+void json_put_integer(JsonWriter *writer, const char *key, int64_t value);
+void json_put_bool(JsonWriter *writer, const char *key, bool value);
+void json_put_text(JsonWriter *writer, const char *key, const char *text);
+void json_put_bytes(JsonWriter *writer, const char *key, const char *text, size_t count);
+Status json_done(JsonWriter *writer); /* a final newline where indented; the first failure */
+
+#endif

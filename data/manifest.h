@@ -1,0 +1,43 @@
+/* manifest.json: what a folder holds, written last, so a folder without a valid one was never
+ * finished. It names size and XXH3-128 of every file, and is bound to what the files were made
+ * from: the settings that count and the manifests of the stages before. */
+#ifndef DATA_MANIFEST_H
+#define DATA_MANIFEST_H
+
+#include "data/io.h"
+#include "data/status.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { MANIFEST_FILES_MAX = 64 };
+
+typedef struct ManifestFile {
+    char name[128]; /* inside the folder */
+    uint64_t size;
+    Digest digest;
+} ManifestFile;
+
+typedef struct Manifest {
+    char stage[32];
+    int64_t step;    /* of a checkpoint; the last step of a finished stage */
+    Digest made_from; /* settings and inputs; see stage.h */
+    int count;
+    ManifestFile file[MANIFEST_FILES_MAX];
+    Digest own;      /* of manifest.json itself; filled by read and write */
+} Manifest;
+
+/* Adds a file that lies in `folder` already: measures and hashes it. */
+Status manifest_add(Manifest *manifest, const char *folder, const char *name);
+/* The same where size and digest are known. */
+Status manifest_add_known(Manifest *manifest, const char *name, uint64_t size, Digest digest);
+const ManifestFile *manifest_find(const Manifest *manifest, const char *name); /* NULL: none */
+
+/* Publishes folder/manifest.json and fills manifest->own. */
+Status manifest_write(Manifest *manifest, const char *folder);
+/* Missing, broken or foreign: STATUS_DATA with the path. */
+Status manifest_read(Manifest *manifest, const char *folder);
+/* Size and hash of every file it names; the first that differs is named. */
+Status manifest_verify(const Manifest *manifest, const char *folder);
+
+#endif

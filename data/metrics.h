@@ -1,0 +1,59 @@
+/* Metrics: each declared once, with what people need to read it; help, files and reports walk the
+ * tables. The journal is the live copy, metrics.h5 a snapshot of it. */
+#ifndef DATA_METRICS_H
+#define DATA_METRICS_H
+
+#include "data/io.h"
+#include "data/status.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct MetricInfo {
+    const char *name;    /* "objective/kl" */
+    const char *unit;    /* "nats a sequence" */
+    const char *formula; /* "mean over sequences of sum_t (logp_t - reference_logp_t)" */
+    const char *over;    /* what it averages over */
+    double low, high;    /* healthy range; NAN where there is none */
+    const char *meaning; /* one line: what an unhealthy value usually means */
+} MetricInfo;
+
+typedef struct MetricTable {
+    const MetricInfo *metrics;
+    int count;
+} MetricTable;
+
+const MetricInfo *metric_find(const MetricTable *table, const char *name); /* NULL: none */
+
+/* metrics.jsonl: append-only, one write() a record: {"step":1,"objective/kl":0.0,...}. Nothing in
+ * it depends on clock, host or threads. */
+typedef struct Journal {
+    IoLog log;
+    const MetricTable *table;
+} Journal;
+
+/* Opens DIR/metrics.jsonl for appending, first cut back to `length` bytes (0: empty). */
+Status journal_open(Journal *journal, const char *path, const MetricTable *table, uint64_t length);
+/* One record; `value[i]` belongs to table->metrics[i]; NAN: left out. */
+Status journal_write(Journal *journal, int64_t step, const double *value);
+Status journal_length(uint64_t *length, const Journal *journal); /* bytes, synced */
+Status journal_close(Journal *journal);
+
+/* The rows of a journal as columns; a torn last line is dropped. Zero-initialise. */
+typedef struct MetricColumns {
+    int rows, columns;
+    int64_t *step;      /* (rows) */
+    char (*name)[64];   /* (columns), in order of first appearance */
+    double *value;      /* (columns, rows), NAN where a record has none */
+} MetricColumns;
+
+Status metric_columns_read(MetricColumns *columns, const char *path);
+const double *metric_column(const MetricColumns *columns, const char *name); /* NULL: none */
+void metric_columns_free(MetricColumns *columns);
+
+/* metrics.h5 from metrics.jsonl: /step as dimension scale and one float64 dataset a metric with
+ * attributes units and long_name; also valid netCDF-4. */
+Status metrics_publish(const char *path, const char *journal_path, const MetricTable *table,
+                       Digest *digest);
+
+#endif

@@ -1,0 +1,29 @@
+/* A run directory: lock, resolved settings, one entry a life in run.json. */
+#ifndef DATA_RUN_DIR_H
+#define DATA_RUN_DIR_H
+
+#include "data/status.h"
+
+#include <stdbool.h>
+
+typedef struct RunDir {
+    char path[512];
+    int lock; /* descriptor; -1: not held */
+} RunDir;
+
+/* Makes the folder where it is missing and takes the lock. Held by another process: STATUS_LOCKED
+ * with its pid and host. Unwritable: STATUS_IO. */
+Status run_dir_open(RunDir *run, const char *path);
+void run_dir_close(RunDir *run);
+
+/* True where the folder holds config.json. */
+bool run_dir_exists(const char *path);
+
+/* Publishes config.json, the text given. */
+Status run_dir_write_config(const RunDir *run, const char *text);
+
+/* Adds this life to run.json: what changed no result (versions, host, threads, BLAS kernel,
+ * options, times). `entry` is one JSON object as text. */
+Status run_dir_add_life(const RunDir *run, const char *entry);
+
+#endif

@@ -1,0 +1,90 @@
+/* What every stage is given and leaves behind, whatever it computes: a folder, a seed, hooks, the
+ * journals, checkpoints and the manifest that says "finished".
+ *
+ * A stage never prints and never asks the clock for anything but timings.jsonl. */
+#ifndef DATA_STAGE_H
+#define DATA_STAGE_H
+
+#include "data/checkpoint.h"
+#include "data/manifest.h"
+#include "data/metrics.h"
+#include "data/status.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { STAGE_SHOWN_MAX = 4, STAGE_PATH = 512 };
+
+typedef struct StageProgress {
+    const char *stage;
+    int64_t step, steps;
+    int64_t tokens;      /* sequence tokens worked through by this call's step(s) */
+    int shown;           /* the two or three numbers that matter */
+    const char *name[STAGE_SHOWN_MAX];
+    double value[STAGE_SHOWN_MAX];
+} StageProgress;
+
+typedef struct StageHooks {
+    void *context;
+    void (*progress)(void *context, const StageProgress *progress); /* may be NULL */
+    bool (*should_stop)(void *context);                             /* may be NULL */
+    bool (*should_checkpoint)(void *context); /* asked once a step; may be NULL */
+} StageHooks;
+
+typedef struct Stage {
+    /* set by the caller */
+    const char *name;     /* "ppo" */
+    const char *run;      /* the run directory */
+    uint64_t seed;
+    int threads;          /* changes no result */
+    double checkpoint_seconds; /* a checkpoint at least this often; 0: only at the end and on a signal */
+    Digest made_from;     /* settings that count and inputs; binds manifest and checkpoints */
+    StageHooks hooks;
+
+    /* filled by stage_open */
+    char folder[STAGE_PATH]; /* run/name */
+    const MetricTable *table;
+    Journal metrics;
+    IoLog timings;
+    bool resumed;
+    int64_t step;                      /* steps done, from the checkpoint */
+    char checkpoint[STAGE_PATH];       /* folder of the checkpoint to load, where resumed */
+    Manifest checkpoint_manifest;
+    double last_checkpoint, last_record; /* seconds, monotonic */
+} Stage;
+
+/* Makes the folder and opens the journals; goes on from the newest valid checkpoint whose
+ * made_from is this stage's, with the journal cut back to the length in the checkpoint's
+ * manifest ("metrics.jsonl" entry). */
+Status stage_open(Stage *stage, const MetricTable *table);
+
+/* One step is done: a row in metrics.jsonl and timings.jsonl (`tokens`, seconds), progress to the
+ * hook. `value` as in journal_write; `shown` names up to STAGE_SHOWN_MAX metrics, NULL-ended. */
+Status stage_record(Stage *stage, int64_t step, int64_t steps, int64_t tokens, const double *value,
+                    const char *const *shown);
+
+/* Progress without a row. */
+void stage_progress(const Stage *stage, const StageProgress *progress);
+
+/* True when the stage should leave (signal, --max-hours): commit, then return STATUS_STOPPED. */
+bool stage_should_stop(const Stage *stage);
+/* True when a checkpoint is due: time, signal, or about to stop. */
+bool stage_checkpoint_due(const Stage *stage);
+
+/* Checkpoint `step` made of `names` written into the folder that checkpoint_begin gave. */
+Status stage_checkpoint(Stage *stage, const char *folder, int64_t step, const char *const *names,
+                        int count, const int64_t *keep, int keeps);
+
+/* Publishes metrics.h5 and writes the manifest over `names` (files in the folder) last; removes the
+ * newest-two checkpoints that nobody keeps (`keep` as above). */
+Status stage_finish(Stage *stage, int64_t step, const char *const *names, int count);
+/* Closes what is open; fine on a stage that failed or never opened. */
+void stage_close(Stage *stage);
+
+/* A file that an earlier stage published: its path (STAGE_PATH bytes) and digest. Missing or not
+ * matching: STATUS_DATA, which file, what was expected, what to run, e.g.
+ * "runs/a/sft/manifest.json: missing; run: rlhf sft runs/a". */
+Status stage_input(char *path, Digest *digest, const char *run, const char *stage,
+                   const char *file);
+
+#endif

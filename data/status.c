@@ -1,0 +1,47 @@
+#include "data/status.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { MESSAGE_SIZE = 2048 };
+
+static _Thread_local char message[MESSAGE_SIZE];
+
+Status status_fail_list(Status code, const char *format, va_list values)
+{
+    assert(code != STATUS_OK);
+    vsnprintf(message, sizeof message, format, values);
+    return code;
+}
+
+Status status_fail(Status code, const char *format, ...)
+{
+    va_list values;
+    va_start(values, format);
+    const Status status = status_fail_list(code, format, values);
+    va_end(values);
+    return status;
+}
+
+Status status_context(Status status, const char *format, ...)
+{
+    if (status == STATUS_OK) return STATUS_OK;
+
+    char inner[MESSAGE_SIZE];
+    memcpy(inner, message, sizeof inner);
+
+    va_list values;
+    va_start(values, format);
+    const int length = vsnprintf(message, sizeof message, format, values);
+    va_end(values);
+
+    const size_t used = length < MESSAGE_SIZE ? (size_t)length : MESSAGE_SIZE - 1;
+    snprintf(message + used, sizeof message - used, ": %s", inner);
+    return status;
+}
+
+const char *status_message(void)
+{
+    return message;
+}

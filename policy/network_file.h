@@ -1,0 +1,25 @@
+/* Networks on disk, under Hugging Face's GPT-2 names (DESIGN.md section 6): /model/... datasets and
+ * attributes n_layer n_head n_embd n_positions vocab_size layer_norm_epsilon causal eos_token_id
+ * on /model (and reward_gain, reward_bias on a reward model); in checkpoints also /adam/m, /adam/v
+ * (flat) and the attribute step. A file holds at most 256 MB of tensors: larger networks go on in
+ * "policy-2.h5", ... */
+#ifndef POLICY_NETWORK_FILE_H
+#define POLICY_NETWORK_FILE_H
+
+#include "data/manifest.h"
+#include "policy/model.h"
+#include "policy/optimiser.h"
+
+enum { NETWORK_FILES_MAX = 16 };
+
+/* Publishes folder/NAME.h5 (and -2, ...); appends the file names to names[*count]. `adamw` may be
+ * NULL. */
+Status network_write(char names[][128], int *count, const char *folder, const char *name,
+                     const Model *model, const AdamW *adamw, int32_t end);
+
+/* Makes *model (zeroed or freed) out of folder/NAME.h5, files checked against `manifest` where it is
+ * not NULL; `adamw` NULL: weights only. What is missing or of another shape: STATUS_DATA. */
+Status network_read(Model *model, AdamW *adamw, const char *folder, const char *name,
+                    const Manifest *manifest);
+
+#endif

@@ -1,0 +1,67 @@
+/* AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101, algorithm 2, torch's form) and schedules.
+ *
+ *   m <- b1 m + (1 - b1) g        v <- b2 v + (1 - b2) g^2
+ *   w <- w - lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps) - lr decay w    (decay: matrices) */
+#ifndef POLICY_OPTIMISER_H
+#define POLICY_OPTIMISER_H
+
+#include "data/config.h"
+#include "policy/model.h"
+
+#include <stdint.h>
+
+/* The optimiser's settings, part of every training stage's section. */
+typedef struct OptimiserConfig {
+    double learning_rate;
+    char schedule[CONFIG_TEXT]; /* constant | linear | cosine */
+    int64_t warmup_steps;
+    double final_rate; /* the schedule ends at final_rate * learning_rate */
+    double beta1, beta2, epsilon, weight_decay;
+    double max_grad_norm; /* global norm; 0: no clipping */
+} OptimiserConfig;
+
+/* Rows for a section whose struct `type` holds `member`, an OptimiserConfig; `p` prefixes names
+ * (empty, or critic_). */
+#define OPTIMISER_FIELD(type, member, name_, field, kind_, initial_, low, high, help_)             \
+    {.name = name_, .type = kind_, .offset = offsetof(type, member.field), .initial = (initial_),  \
+     .minimum = (low), .maximum = (high), .help = (help_)}
+#define OPTIMISER_FIELDS(type, member, p, rate, warmup, ratio, b2, eps, decay)                     \
+    OPTIMISER_FIELD(type, member, p "learning_rate", learning_rate, CONFIG_REAL, rate, 0, 10,      \
+                    "peak learning rate"),                                                         \
+    {.name = p "schedule", .type = CONFIG_CHOICE, .offset = offsetof(type, member.schedule),       \
+     .text = "cosine", .choices = "constant|linear|cosine",                                        \
+     .help = "how the learning rate falls after the warm-up"},                                     \
+    OPTIMISER_FIELD(type, member, p "warmup_steps", warmup_steps, CONFIG_INTEGER, warmup, 0, 1e9,  \
+                    "steps in which the learning rate rises linearly"),                            \
+    OPTIMISER_FIELD(type, member, p "final_rate", final_rate, CONFIG_REAL, ratio, 0, 1,            \
+                    "where the schedule ends, as a share of the peak"),                            \
+    OPTIMISER_FIELD(type, member, p "beta1", beta1, CONFIG_REAL, 0.9, 0, 0.999999,                 \
+                    "AdamW: decay of the first moment"),                                           \
+    OPTIMISER_FIELD(type, member, p "beta2", beta2, CONFIG_REAL, b2, 0, 0.999999,                  \
+                    "AdamW: decay of the second moment"),                                          \
+    OPTIMISER_FIELD(type, member, p "epsilon", epsilon, CONFIG_REAL, eps, 1e-16, 1,                \
+                    "AdamW: added to the root of the second moment"),                              \
+    OPTIMISER_FIELD(type, member, p "weight_decay", weight_decay, CONFIG_REAL, decay, 0, 10,       \
+                    "AdamW: decay of matrices (not of biases, norms, embeddings, heads)"),         \
+    OPTIMISER_FIELD(type, member, p "max_grad_norm", max_grad_norm, CONFIG_REAL, 1.0, 0, 1e9,      \
+                    "gradients are scaled to at most this global norm; 0: never")
+
+/* Learning rate of step `step` (from 0) of `steps`. */
+double schedule_rate(const OptimiserConfig *config, int64_t step, int64_t steps);
+
+/* Moments of one network, flat, in the order of the weight list. */
+typedef struct AdamW {
+    float *m, *v; /* (count) */
+    int64_t step; /* updates done */
+    size_t count;
+    Arena arena;
+} AdamW;
+
+Status adamw_init(AdamW *adamw, const Model *model);
+void adamw_free(AdamW *adamw);
+
+/* One update from `gradient` scaled by `scale`; threads change no bit. */
+void adamw_update(AdamW *adamw, Model *model, const float *gradient, double scale,
+                  const OptimiserConfig *config, double rate, int threads);
+
+#endif

@@ -1,0 +1,27 @@
+/* Stage 2: supervised fine-tuning on demonstrations, loss on the response only (prompt tokens carry
+ * none, <|endoftext|> does). Reads pretrain/policy.h5, leaves policy.h5 and tokenizer.json. */
+#ifndef POLICY_SFT_H
+#define POLICY_SFT_H
+
+#include "data/stage.h"
+#include "data/tasks/task.h"
+#include "policy/optimiser.h"
+
+typedef struct SftConfig {
+    int64_t epochs, batch, shards;
+    int64_t evaluate_every;
+    OptimiserConfig optimiser;
+} SftConfig;
+
+extern const ConfigSection sft_section;
+extern const MetricTable sft_metrics;
+
+typedef struct SftJob {
+    Stage *stage;
+    const Task *task;
+    const SftConfig *config;
+} SftJob;
+
+Status sft_run(const SftJob *job);
+
+#endif

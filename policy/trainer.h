@@ -1,0 +1,79 @@
+/* One training step, the same for every stage: a minibatch's blocks are dealt to a fixed number of
+ * shards; a shard adds up its blocks' gradients in order; shards are summed in a fixed tree; AdamW.
+ * Threads only decide who computes which shard, so they change no bit. */
+#ifndef POLICY_TRAINER_H
+#define POLICY_TRAINER_H
+
+#include "data/sequences.h"
+#include "policy/blocks.h"
+#include "policy/model.h"
+#include "policy/optimiser.h"
+#include "policy/transformer.h"
+
+enum { TRAINER_SUMS = 16 };
+
+/* What a loss gets: a block after forward. It reads act->hidden, adds its head's gradients to
+ * `gradient`, fills act->dhidden (all rows; zero where nothing flows) and adds to `sums`. */
+typedef struct TrainerBlock {
+    const Model *model;
+    Model *gradient;
+    Activations *activations;
+    const Block *block;
+    float *logits;  /* (rows, V) scratch, HEAD_LANGUAGE only */
+    float *rows;    /* (rows, C) scratch for gathered rows */
+    float *drows;   /* (rows, C) */
+    float *scalar;  /* (rows) scratch */
+    float *dscalar; /* (rows) */
+} TrainerBlock;
+
+/* `sums` belong to this block alone and start at zero; they are added up in block order. */
+typedef Status TrainerLoss(void *context, double sums[TRAINER_SUMS], TrainerBlock *block);
+
+typedef struct Trainer {
+    Model *model;
+    AdamW adamw;
+    int shards, threads;
+    Model *gradient;  /* (shards) */
+    struct TrainerWorker *worker; /* (threads) */
+    double *sums;     /* (blocks of the largest minibatch, TRAINER_SUMS) */
+    int blocks_capacity;
+    Arena arena;
+} Trainer;
+
+/* `rows`, `longest`: largest block and sequence to come; `blocks`: most blocks in a minibatch.
+ * Memory runs out here or never. */
+Status trainer_init(Trainer *trainer, Model *model, int shards, int threads, int rows, int longest,
+                    int blocks);
+void trainer_free(Trainer *trainer);
+
+/* Gradients of the minibatch made of plan's blocks index[0..count) into trainer->gradient[0] and
+ * the sums. The loss itself divides by whatever it averages over. */
+Status trainer_gradient(double sums[TRAINER_SUMS], Trainer *trainer, const Sequences *sequences,
+                        const BlockPlan *plan, const int *index, int count, TrainerLoss *loss,
+                        void *context);
+
+/* The above, then clip and AdamW at learning rate `rate`. *norm: global norm before clipping. A
+ * gradient that is not finite: STATUS_DIVERGED with the tensor's name, nothing updated. */
+Status trainer_step(double sums[TRAINER_SUMS], double *norm, Trainer *trainer,
+                    const Sequences *sequences, const BlockPlan *plan, const int *index, int count,
+                    TrainerLoss *loss, void *context, const OptimiserConfig *config, double rate);
+
+/* Forward only, for measuring: the same blocks, no gradient (block->gradient is NULL, and the loss
+ * must leave dhidden alone). */
+Status trainer_measure(double sums[TRAINER_SUMS], Trainer *trainer, const Sequences *sequences,
+                       const BlockPlan *plan, TrainerLoss *loss, void *context);
+
+/* The loss of language modelling, used by pretraining (`response_only` false) and SFT (true):
+ * minus the mean over `tokens` target tokens of log softmax(logits)[next], Radford et al. 2019.
+ * sums[0] += loss in nats summed over tokens; sums[1] += tokens; sums[2] += correct argmax. */
+typedef struct LanguageLoss {
+    const Sequences *sequences;
+    bool response_only;
+    double tokens; /* what the gradient is divided by: targets in the minibatch */
+} LanguageLoss;
+TrainerLoss language_loss;
+/* Targets in the blocks index[0..count). */
+double language_targets(const Sequences *sequences, const BlockPlan *plan, const int *index,
+                        int count, bool response_only);
+
+#endif
