@@ -1,2 +1,240 @@
-#include "data/status.h"
-typedef int placeholder;
+#include "data/io.h"
+
+#include "data/io_calls.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <xxhash.h>
+
+Digest digest_of(const void *bytes, size_t count)
+{
+    const XXH128_hash_t hash = XXH3_128bits(bytes, count);
+    return (Digest){.high = hash.high64, .low = hash.low64};
+}
+
+bool digest_equal(Digest a, Digest b)
+{
+    return a.high == b.high && a.low == b.low;
+}
+
+void digest_text(char text[DIGEST_TEXT], Digest digest)
+{
+    snprintf(text, DIGEST_TEXT, "%016llx%016llx", (unsigned long long)digest.high,
+             (unsigned long long)digest.low);
+}
+
+bool digest_parse(Digest *digest, const char *text)
+{
+    uint64_t half[2] = {0, 0};
+    for (int i = 0; i < DIGEST_TEXT - 1; i++) {
+        const char *hex = "0123456789abcdef";
+        const char *digit = text[i] != '\0' ? strchr(hex, text[i]) : NULL;
+        if (digit == NULL) return false;
+        half[i / 16] = half[i / 16] << 4 | (uint64_t)(digit - hex);
+    }
+    if (text[DIGEST_TEXT - 1] != '\0') return false;
+    *digest = (Digest){.high = half[0], .low = half[1]};
+    return true;
+}
+
+/* folder/.NAME.part */
+static Status part_name(char *part, const char *path)
+{
+    char folder[CALL_PATH];
+    TRY(call_folder(folder, path));
+    const char *slash = strrchr(path, '/');
+    const char *name = slash != NULL ? slash + 1 : path;
+    const int length = snprintf(part, CALL_PATH, "%s/.%s.part", folder, name);
+    if (length >= CALL_PATH) {
+        return status_fail(STATUS_USAGE, "%.60s...: path is longer than %d bytes", path,
+                           CALL_PATH - 1);
+    }
+    return STATUS_OK;
+}
+
+/* Opens the temporary name empty and for us alone: whoever else publishes this path now is
+ * refused, what a killed run left is taken over. */
+static Status open_part(int *descriptor, const char *part, const char *path)
+{
+    *descriptor = call_open(part, O_WRONLY | O_CREAT | O_NOFOLLOW);
+    if (*descriptor < 0) return call_fail(STATUS_IO, path, "create");
+
+    struct stat opened, named;
+    if (flock(*descriptor, LOCK_EX | LOCK_NB) < 0 || fstat(*descriptor, &opened) < 0 ||
+        lstat(part, &named) < 0 || opened.st_ino != named.st_ino) {
+        call_close(*descriptor);
+        *descriptor = -1;
+        return status_fail(STATUS_IO, "%s: another process is writing it", path);
+    }
+    if (call_truncate(*descriptor, 0) < 0) return call_fail(STATUS_IO, path, "empty");
+    return STATUS_OK;
+}
+
+static Status write_synced(int descriptor, const char *path, const void *bytes, size_t count)
+{
+    if (call_write(descriptor, bytes, count, NULL) < 0) {
+        return status_fail(STATUS_IO, "%s: cannot write %zu bytes: %s", path, count,
+                           strerror(errno));
+    }
+    if (call_fsync(descriptor) < 0) return call_fail(STATUS_IO, path, "sync");
+    return STATUS_OK;
+}
+
+Status io_publish(const char *path, const void *bytes, size_t count)
+{
+    char part[CALL_PATH];
+    int descriptor;
+    TRY(part_name(part, path));
+    Status status = open_part(&descriptor, part, path);
+    if (descriptor < 0) return status;
+
+    if (status == STATUS_OK) status = write_synced(descriptor, path, bytes, count);
+    /* The rename comes before the close, which gives the name up to others. */
+    if (status == STATUS_OK && call_rename(part, path) < 0) {
+        status = call_fail(STATUS_IO, path, "rename into place");
+    }
+    if (status != STATUS_OK) unlink(part);
+    if (call_close(descriptor) < 0 && status == STATUS_OK) {
+        status = call_fail(STATUS_IO, path, "close");
+    }
+    if (status == STATUS_OK && call_sync_folder(path) < 0) {
+        status = call_fail(STATUS_IO, path, "sync the folder");
+    }
+    return status;
+}
+
+/* Reads what is there, to the end or one byte past the cap. */
+static Status read_to_end(Bytes *out, int descriptor, const char *path, size_t cap)
+{
+    char piece[1 << 16];
+    size_t total = 0;
+    for (;;) {
+        const ssize_t got = call_read(descriptor, piece, sizeof piece);
+        if (got < 0) return call_fail(STATUS_IO, path, "read");
+        if (got == 0) return STATUS_OK;
+        total += (size_t)got;
+        if (total > cap) {
+            return status_fail(STATUS_DATA, "%s: larger than %zu bytes", path, cap);
+        }
+        TRY(status_context(bytes_append(out, piece, (size_t)got), "%s", path));
+    }
+}
+
+Status io_read(Bytes *out, const char *path, size_t cap)
+{
+    /* Not blocking, so that a pipe of that name cannot hold us up. */
+    const int descriptor = call_open(path, O_RDONLY | O_NONBLOCK);
+    if (descriptor < 0) {
+        if (errno == ENOENT || errno == ENOTDIR) {
+            return status_fail(STATUS_DATA, "%s: missing", path);
+        }
+        return call_fail(STATUS_IO, path, "open");
+    }
+
+    const size_t before = out->count;
+    struct stat facts;
+    Status status;
+    if (fstat(descriptor, &facts) < 0) {
+        status = call_fail(STATUS_IO, path, "read");
+    } else if (!S_ISREG(facts.st_mode)) {
+        status = status_fail(STATUS_DATA, "%s: not a regular file", path);
+    } else if ((uintmax_t)facts.st_size > cap) {
+        status = status_fail(STATUS_DATA, "%s: %jd bytes, at most %zu are read", path,
+                             (intmax_t)facts.st_size, cap);
+    } else {
+        status = read_to_end(out, descriptor, path, cap);
+    }
+    if (status != STATUS_OK && out->data != NULL) {
+        out->count = before;
+        out->data[before] = '\0';
+    }
+    if (call_close(descriptor) < 0 && status == STATUS_OK) {
+        status = call_fail(STATUS_IO, path, "close");
+    }
+    return status;
+}
+
+static bool log_is_open(const IoLog *log)
+{
+    return log->descriptor >= 0 && log->path[0] != '\0';
+}
+
+Status io_log_open(IoLog *log, const char *path, bool truncate)
+{
+    *log = (IoLog){.descriptor = -1};
+    if (strlen(path) >= sizeof log->path) {
+        return status_fail(STATUS_USAGE, "%.60s...: path is longer than %zu bytes", path,
+                           sizeof log->path - 1);
+    }
+    const bool is_new = !io_exists(path);
+    const int descriptor =
+        call_open(path, O_WRONLY | O_CREAT | O_APPEND | (truncate ? O_TRUNC : 0));
+    if (descriptor < 0) return call_fail(STATUS_IO, path, "open");
+    if (is_new && call_sync_folder(path) < 0) {
+        const Status status = call_fail(STATUS_IO, path, "sync the folder");
+        call_close(descriptor);
+        return status;
+    }
+    log->descriptor = descriptor;
+    strcpy(log->path, path);
+    return STATUS_OK;
+}
+
+Status io_log_append(IoLog *log, const void *bytes, size_t count)
+{
+    assert(log_is_open(log));
+    size_t written;
+    if (call_write(log->descriptor, bytes, count, &written) == 0) return STATUS_OK;
+
+    const Status status =
+        status_fail(STATUS_IO, "%s: cannot write %zu bytes: %s", log->path, count, strerror(errno));
+    struct stat facts;
+    if (written > 0 && fstat(log->descriptor, &facts) == 0) {
+        call_truncate(log->descriptor, facts.st_size - (off_t)written);
+    }
+    return status;
+}
+
+Status io_log_sync(IoLog *log)
+{
+    assert(log_is_open(log));
+    if (call_fsync(log->descriptor) < 0) return call_fail(STATUS_IO, log->path, "sync");
+    return STATUS_OK;
+}
+
+Status io_log_close(IoLog *log)
+{
+    if (!log_is_open(log)) return STATUS_OK;
+    const int descriptor = log->descriptor;
+    log->descriptor = -1;
+    if (call_close(descriptor) < 0) return call_fail(STATUS_IO, log->path, "close");
+    return STATUS_OK;
+}
+
+Status io_log_cut(const char *path, uint64_t length)
+{
+    const int descriptor = call_open(path, O_WRONLY);
+    if (descriptor < 0) return call_fail(STATUS_IO, path, "open");
+
+    Status status = STATUS_OK;
+    struct stat facts;
+    if (fstat(descriptor, &facts) < 0) {
+        status = call_fail(STATUS_IO, path, "measure");
+    } else if ((uint64_t)facts.st_size < length) {
+        status = status_fail(STATUS_DATA, "%s: %jd bytes, but %ju were committed", path,
+                             (intmax_t)facts.st_size, (uintmax_t)length);
+    } else if (call_truncate(descriptor, (off_t)length) < 0 || call_fsync(descriptor) < 0) {
+        status = call_fail(STATUS_IO, path, "cut");
+    }
+    if (call_close(descriptor) < 0 && status == STATUS_OK) {
+        status = call_fail(STATUS_IO, path, "close");
+    }
+    return status;
+}

@@ -25,7 +25,8 @@ bool digest_equal(Digest a, Digest b);
 void digest_text(char text[DIGEST_TEXT], Digest digest);
 bool digest_parse(Digest *digest, const char *text); /* false: not 32 hex digits */
 
-/* Replaces path by `count` bytes, whole or not at all, durable when it returns. STATUS_IO. */
+/* Replaces path by `count` bytes, whole or not at all, durable when it returns. STATUS_IO. While it
+ * writes there is ".NAME.part" beside it, which a killed run may leave and the next one reuses. */
 Status io_publish(const char *path, const void *bytes, size_t count);
 
 /* Reads a regular file of at most `cap` bytes; appends to *out. Missing, larger or not a regular
@@ -44,11 +45,12 @@ Status io_list(Texts *names, const char *folder);      /* without . and .., sort
 
 /* A file that only grows: one write() a record. */
 typedef struct IoLog {
-    int descriptor; /* -1: closed */
+    int descriptor; /* -1: closed; also where path is empty */
     char path[512];
 } IoLog;
 
 Status io_log_open(IoLog *log, const char *path, bool truncate);
+/* A record that does not fit is taken back, so the file ends with a whole one. */
 Status io_log_append(IoLog *log, const void *bytes, size_t count);
 Status io_log_sync(IoLog *log);
 Status io_log_close(IoLog *log);
@@ -60,7 +62,8 @@ Status io_lock(int *descriptor, const char *path);
 void io_unlock(int descriptor);
 
 /* For tests: the `call`-th system call of `kind` ("write", "fsync", "rename", "open", "close",
- * any: NULL) from now fails with errno `error`; `persistent`: all after it too. call 0: off. */
+ * "read", "truncate", any: NULL) from now fails with errno `error` (a write with 0 is a short one);
+ * `persistent`: all after it too. call 0: off. */
 void io_fault(const char *kind, long call, int error, bool persistent);
 
 #endif

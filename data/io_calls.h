@@ -1,0 +1,35 @@
+/* The system calls of data/io, each of which a test can make fail (io_fault). For data/io*.c only.
+ *
+ * All retry EINTR and return as the call they wrap does: -1 and errno. */
+#ifndef DATA_IO_CALLS_H
+#define DATA_IO_CALLS_H
+
+#include "data/status.h"
+
+#include <stddef.h>
+#include <sys/types.h>
+
+int call_open(const char *path, int flags); /* mode 0666, close-on-exec */
+int call_close(int descriptor);             /* always closes, also when it reports a failure */
+int call_rename(const char *from, const char *to);
+int call_fsync(int descriptor);
+int call_truncate(int descriptor, off_t length);
+ssize_t call_read(int descriptor, void *bytes, size_t count);
+
+/* Writes all `count` bytes, however many calls it takes. *written (may be NULL) is how far it
+ * came. */
+int call_write(int descriptor, const void *bytes, size_t count, size_t *written);
+
+/* Makes what was renamed or created in the folder of `path` durable. */
+int call_sync_folder(const char *path);
+
+/* "path: cannot WHAT: strerror(errno)" */
+Status call_fail(Status code, const char *path, const char *what);
+
+/* The folder a path lies in: "." where it names none. `folder` has 1024 bytes; STATUS_USAGE where
+ * that does not do. */
+Status call_folder(char *folder, const char *path);
+
+enum { CALL_PATH = 1024 };
+
+#endif
