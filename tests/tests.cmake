@@ -1,2 +1,5 @@
 # One line a test program, floor by floor.
 rlhf_test(ground data)
+rlhf_test(kl ppo)
+rlhf_test(advantage ppo)
+rlhf_test(ppo_loss ppo)
