@@ -1,2 +1,202 @@
-#include "data/status.h"
-typedef int placeholder;
+#include "scripts/rlhf/pipeline.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* Changes when stages compute something else from the same settings. */
+enum { FORMAT_VERSION = 1 };
+
+static Status run_pretrain(const Pipeline *pipeline, Stage *stage)
+{
+    const PretrainJob job = {.stage = stage,
+                             .task = &pipeline->task,
+                             .model = &pipeline->settings->model,
+                             .config = &pipeline->settings->pretrain};
+    return pretrain_run(&job);
+}
+
+static Status run_sft(const Pipeline *pipeline, Stage *stage)
+{
+    const SftJob job = {
+        .stage = stage, .task = &pipeline->task, .config = &pipeline->settings->sft};
+    return sft_run(&job);
+}
+
+static Status run_label(const Pipeline *pipeline, Stage *stage)
+{
+    const LabelJob job = {
+        .stage = stage, .task = &pipeline->task, .config = &pipeline->settings->label};
+    return label_run(&job);
+}
+
+static Status run_reward(const Pipeline *pipeline, Stage *stage)
+{
+    const RewardJob job = {.stage = stage,
+                           .task = &pipeline->task,
+                           .config = &pipeline->settings->reward,
+                           .sampling_temperature = pipeline->settings->label.sampling_temperature};
+    return reward_run(&job);
+}
+
+static Status run_ppo(const Pipeline *pipeline, Stage *stage)
+{
+    const PpoJob job = {.stage = stage,
+                        .task = &pipeline->task,
+                        .config = &pipeline->settings->ppo,
+                        .config_text = pipeline->config.data,
+                        .text_rows = pipeline->settings->rollout.text_rows,
+                        .keep_every = pipeline->options->keep_every};
+    return ppo_run(&job);
+}
+
+static Status run_evaluate(const Pipeline *pipeline, Stage *stage)
+{
+    const EvaluateJob job = {.stage = stage,
+                             .task = &pipeline->task,
+                             .config = &pipeline->settings->evaluate,
+                             .temperature = pipeline->settings->ppo.temperature};
+    return evaluate_run(&job);
+}
+
+#define LIST(...) ((const char *const[]){__VA_ARGS__, NULL})
+
+const PipelineStage pipeline_stages[STAGES] = {
+    {"pretrain", LIST("", "task", "model", "pretrain"), (const char *const[]){NULL},
+     &pretrain_metrics, run_pretrain},
+    {"sft", LIST("", "task", "sft"), LIST("pretrain"), &sft_metrics, run_sft},
+    {"label", LIST("", "task", "label"), LIST("sft"), &label_metrics, run_label},
+    {"reward", LIST("", "task", "label", "reward"), LIST("sft", "label"), &reward_metrics,
+     run_reward},
+    {"ppo", LIST("", "task", "ppo", "rollout"), LIST("sft", "reward"), &ppo_metrics, run_ppo},
+    {"evaluate", LIST("", "task", "ppo", "evaluate"),
+     LIST("pretrain", "sft", "label", "reward", "ppo"), &evaluate_metrics, run_evaluate},
+};
+
+Status pipeline_find(int *index, const char *name)
+{
+    const char *names[STAGES];
+    for (int i = 0; i < STAGES; i++) {
+        names[i] = pipeline_stages[i].name;
+        if (strcmp(name, names[i]) == 0) {
+            *index = i;
+            return STATUS_OK;
+        }
+    }
+    const char *near = config_nearest(name, names, STAGES);
+    return status_fail(STATUS_USAGE, "%s: no such stage; %s%s?", name,
+                       near != NULL ? "did you mean "
+                                    : "is it one of pretrain sft label reward ppo ",
+                       near != NULL ? near : "evaluate");
+}
+
+Status pipeline_open(Pipeline *pipeline)
+{
+    TRY(settings_check(pipeline->settings));
+    TRY(settings_text(&pipeline->config, pipeline->settings));
+    TRY(task_open(&pipeline->task, &pipeline->settings->task, (uint64_t)pipeline->settings->seed));
+    return task_data_digest(&pipeline->data, &pipeline->task);
+}
+
+void pipeline_close(Pipeline *pipeline)
+{
+    task_close(&pipeline->task);
+    pipeline->task = (Task){0};
+    bytes_free(&pipeline->config);
+}
+
+static void manifest_path(char path[STAGE_PATH], char folder[STAGE_PATH], const char *run,
+                          const char *stage)
+{
+    snprintf(folder, STAGE_PATH, "%s/%s", run, stage);
+    snprintf(path, STAGE_PATH, "%s/%s/manifest.json", run, stage);
+}
+
+/* Appends the digest of the manifest of an input stage. */
+static Status append_input(Bytes *text, const Pipeline *pipeline, const char *stage)
+{
+    char path[STAGE_PATH], folder[STAGE_PATH], hex[DIGEST_TEXT];
+    manifest_path(path, folder, pipeline->run, stage);
+    if (!io_exists(path)) {
+        return status_fail(STATUS_DATA, "%s: missing; run: rlhf %s %s", path, stage, pipeline->run);
+    }
+    Manifest manifest = {0};
+    TRY(manifest_read(&manifest, folder));
+    digest_text(hex, manifest.own);
+    return bytes_print(text, "input %s %s\n", stage, hex);
+}
+
+static Status append_sources(Bytes *text, const Pipeline *pipeline, int index)
+{
+    const PipelineStage *stage = &pipeline_stages[index];
+    const ConfigTable table = settings_table();
+    char hex[DIGEST_TEXT];
+    digest_text(hex, pipeline->data);
+    TRY(bytes_print(text, "format %d\nstage %s\ndata %s\n", FORMAT_VERSION, stage->name, hex));
+    TRY(config_write(text, &table, pipeline->settings, stage->sections));
+    for (const char *const *input = stage->inputs; *input != NULL; input++) {
+        TRY(append_input(text, pipeline, *input));
+    }
+    return STATUS_OK;
+}
+
+Status pipeline_made_from(Digest *digest, const Pipeline *pipeline, int index)
+{
+    Bytes text = {0};
+    const Status status = append_sources(&text, pipeline, index);
+    if (status == STATUS_OK) *digest = digest_of(text.data, text.count);
+    bytes_free(&text);
+    return status;
+}
+
+static bool inputs_are_there(const Pipeline *pipeline, int index)
+{
+    char path[STAGE_PATH], folder[STAGE_PATH];
+    for (const char *const *input = pipeline_stages[index].inputs; *input != NULL; input++) {
+        manifest_path(path, folder, pipeline->run, *input);
+        if (!io_exists(path)) return false;
+    }
+    return true;
+}
+
+Status pipeline_state(StageState *state, const Pipeline *pipeline, int index)
+{
+    char path[STAGE_PATH], folder[STAGE_PATH];
+    manifest_path(path, folder, pipeline->run, pipeline_stages[index].name);
+    if (!io_exists(path)) {
+        *state = io_exists(folder) ? STAGE_BEGUN : STAGE_MISSING;
+        return STATUS_OK;
+    }
+    *state = STAGE_CHANGED;
+    if (!inputs_are_there(pipeline, index)) return STATUS_OK;
+    Manifest manifest = {0};
+    Digest digest;
+    TRY(manifest_read(&manifest, folder));
+    TRY(pipeline_made_from(&digest, pipeline, index));
+    if (digest_equal(digest, manifest.made_from)) *state = STAGE_FINISHED;
+    return STATUS_OK;
+}
+
+Status pipeline_run_stage(const Pipeline *pipeline, int index)
+{
+    Stage stage = {.name = pipeline_stages[index].name,
+                   .run = pipeline->run,
+                   .seed = (uint64_t)pipeline->settings->seed,
+                   .threads = (int)pipeline->options->threads,
+                   .checkpoint_seconds = pipeline->options->checkpoint_seconds,
+                   .hooks = pipeline->hooks};
+    TRY(pipeline_made_from(&stage.made_from, pipeline, index));
+    const Status status = pipeline_stages[index].run(pipeline, &stage);
+    stage_close(&stage);
+    return status;
+}
+
+Status pipeline_forget(const char *run, int index)
+{
+    for (int i = index; i < STAGES; i++) {
+        char path[STAGE_PATH], folder[STAGE_PATH];
+        manifest_path(path, folder, run, pipeline_stages[i].name);
+        TRY(io_remove(path)); /* first, so that a stage half removed is not a finished one */
+        TRY(io_remove_tree(folder));
+    }
+    return STATUS_OK;
+}

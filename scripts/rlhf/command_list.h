@@ -1,0 +1,15 @@
+/* What the commands of commands.c run. */
+#ifndef SCRIPTS_RLHF_COMMAND_LIST_H
+#define SCRIPTS_RLHF_COMMAND_LIST_H
+
+#include "scripts/rlhf/cli.h"
+
+CommandRun command_run, command_resume, command_stage;          /* run.c */
+CommandRun command_status;                                      /* status.c */
+CommandRun command_metrics;                                     /* metrics_command.c */
+CommandRun command_generate, command_chat;                      /* generate_command.c */
+CommandRun command_export;                                      /* export.c */
+CommandRun command_config;                                      /* config_command.c */
+CommandRun command_tasks, command_explain, command_version, command_help; /* help.c */
+
+#endif

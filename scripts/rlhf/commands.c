@@ -1,0 +1,192 @@
+/* Every command with its flags, in the order help lists them. */
+#include "scripts/rlhf/cli.h"
+#include "scripts/rlhf/command_list.h"
+
+#define FLAG_JSON                                                                                  \
+    {                                                                                              \
+        "--json", NULL, NULL, "machine-readable"                                                   \
+    }
+#define FLAG_SET                                                                                   \
+    {                                                                                              \
+        "--set", NULL, "A=B", "change a setting or an option; may be repeated"                     \
+    }
+
+static const Flag run_flags[] = {
+    {"--out", "-o", "DIR", "where the run lives (default runs/PRESET-sSEED)"},
+    FLAG_SET,
+    {"--seeds", NULL, "1..5", "one run a seed; also 1,2,3; lists in --set multiply"},
+    {"--jobs", "-j", "N", "runs at a time with --seeds or lists (default 1)"},
+    {"--until", NULL, "STAGE", "stop after this stage"},
+    {"--resume", NULL, NULL, "go on where the run stopped; start where there is none"},
+    {"--restart", NULL, "[STAGE]", "do STAGE and all after it again (default: everything)"},
+    {"--dry-run", NULL, NULL, "say what would run, how long, how much disk and memory"},
+    {"--max-hours", NULL, "H", "commit and stop after so many hours (exit status 75)"},
+    {"--json", NULL, NULL, "print the scorecard instead of the tables"},
+    {0},
+};
+
+static const Flag resume_flags[] = {
+    FLAG_SET,
+    {"--until", NULL, "STAGE", "stop after this stage"},
+    {"--max-hours", NULL, "H", "commit and stop after so many hours (exit status 75)"},
+    {"--json", NULL, NULL, "print the scorecard instead of the tables"},
+    {0},
+};
+
+static const Flag stage_flags[] = {
+    FLAG_SET,
+    {"--restart", NULL, NULL, "do it again although it is finished"},
+    {"--max-hours", NULL, "H", "commit and stop after so many hours (exit status 75)"},
+    {0},
+};
+
+static const Flag json_flags[] = {FLAG_JSON, {0}};
+
+static const Flag metrics_flags[] = {
+    {"--stage", NULL, "S", "only this stage"},
+    {"--metric", NULL, "M", "only metrics whose name contains M"},
+    {"--csv", NULL, NULL, "run,stage,step,metric,value: one row a number"},
+    {"--json", NULL, NULL, "one object a step"},
+    {"--plot", NULL, NULL, "curves in the terminal"},
+    {0},
+};
+
+static const Flag generate_flags[] = {
+    {"--prompt", "-p", "TEXT", "what to answer (default: held-out prompts of the task)"},
+    {"--count", "-n", "N", "answers (default 1)"},
+    {"--temperature", NULL, "T", "0: the likeliest token; default: ppo.temperature of the run"},
+    {"--top-k", NULL, "K", "draw from the K likeliest tokens; 0: all (default)"},
+    {"--top-p", NULL, "P", "draw from the likeliest tokens of share P; 1: all (default)"},
+    {"--seed", NULL, "S", "default: the run's"},
+    FLAG_JSON,
+    {0},
+};
+
+static const Flag chat_flags[] = {
+    {"--temperature", NULL, "T", "0: the likeliest token; default: ppo.temperature of the run"},
+    {"--top-k", NULL, "K", "draw from the K likeliest tokens; 0: all (default)"},
+    {"--top-p", NULL, "P", "draw from the likeliest tokens of share P; 1: all (default)"},
+    {"--seed", NULL, "S", "default: the run's"},
+    {0},
+};
+
+static const Flag config_flags[] = {
+    {"--out", "-o", "DIR", "new: the run directory to make"},
+    FLAG_SET,
+    {"--schema", NULL, NULL, "show: the JSON Schema of the settings"},
+    {0},
+};
+
+static const Flag export_flags[] = {
+    {"--output", "-o", "FILE", "the file to write; - is standard output"},
+    {"--hh", NULL, NULL, "pairs: HH's form, prompt and answer in one text with turns"},
+    {0},
+};
+
+#define STAGE_COMMAND(name_, run_, help_)                                                          \
+    {                                                                                              \
+        .name = name_, .run = run_, .arguments = "DIR", .help = help_, .section = name_,           \
+        .example = "rlhf " name_ " runs/quickstart-s1", .minimum = 1, .maximum = 1,                \
+        .flags = stage_flags                                                                       \
+    }
+
+const Command commands[] = {
+    {.name = "run",
+     .run = command_run,
+     .arguments = "PRESET|CONFIG.json",
+     .section = NULL,
+     .help = "run all stages, from text to scorecard",
+     .example = "rlhf run quickstart --set ppo.kl_coef=0.1",
+     .minimum = 1,
+     .maximum = 1,
+     .flags = run_flags},
+    {.name = "resume",
+     .run = command_resume,
+     .arguments = "DIR",
+     .help = "go on with a run that was stopped",
+     .example = "rlhf resume runs/quickstart-s1",
+     .minimum = 1,
+     .maximum = 1,
+     .flags = resume_flags},
+    STAGE_COMMAND("pretrain", command_stage, "train the language model on the task's text"),
+    STAGE_COMMAND("sft", command_stage, "fine-tune it on demonstrations"),
+    STAGE_COMMAND("label", command_stage,
+                  "sample pairs of answers and let the simulated human choose"),
+    STAGE_COMMAND("reward", command_stage, "train a reward model on the comparisons"),
+    STAGE_COMMAND("ppo", command_stage, "optimise the policy against the reward model"),
+    STAGE_COMMAND("evaluate", command_stage, "score every stage's policy, gold beside proxy"),
+    {.name = "status",
+     .run = command_status,
+     .arguments = "DIR",
+     .help = "stages, steps, speed, time left, size",
+     .example = "rlhf status runs/quickstart-s1",
+     .minimum = 1,
+     .maximum = 1,
+     .flags = json_flags},
+    {.name = "metrics",
+     .run = command_metrics,
+     .arguments = "DIR...",
+     .help = "what the stages measured",
+     .example = "rlhf metrics runs/quickstart-s1 --stage ppo --metric gold --plot",
+     .minimum = 1,
+     .maximum = 1000,
+     .flags = metrics_flags},
+    {.name = "generate",
+     .run = command_generate,
+     .arguments = "DIR[@STAGE|@STEP]",
+     .help = "let a policy answer a prompt",
+     .example = "rlhf generate runs/quickstart-s1@sft --prompt \"...\" -n 3",
+     .minimum = 1,
+     .maximum = 1,
+     .flags = generate_flags},
+    {.name = "chat",
+     .run = command_chat,
+     .arguments = "DIR[@STAGE|@STEP]",
+     .help = "answer every line of standard input",
+     .example = "rlhf chat runs/quickstart-s1",
+     .minimum = 1,
+     .maximum = 1,
+     .flags = chat_flags},
+    {.name = "export",
+     .run = command_export,
+     .arguments = "DIR pairs|rollouts",
+     .help = "comparisons or rollouts as JSONL for other programs",
+     .example = "rlhf export runs/quickstart-s1 pairs -o pairs.jsonl",
+     .minimum = 2,
+     .maximum = 2,
+     .flags = export_flags},
+    {.name = "config",
+     .run = command_config,
+     .arguments = "new PRESET --out DIR | show PRESET|DIR | check FILE | diff A B",
+     .help = "make, show, check and compare settings",
+     .example = "rlhf config new quickstart --set seed=2 --out runs/mine",
+     .minimum = 2,
+     .maximum = 3,
+     .flags = config_flags},
+    {.name = "tasks",
+     .run = command_tasks,
+     .arguments = "",
+     .help = "the worlds a policy can live in",
+     .example = "rlhf tasks",
+     .flags = json_flags},
+    {.name = "explain",
+     .run = command_explain,
+     .arguments = "[METRIC]",
+     .help = "what a metric means, its formula and healthy range",
+     .example = "rlhf explain objective/kl",
+     .maximum = 1},
+    {.name = "version",
+     .run = command_version,
+     .arguments = "",
+     .help = "versions of the program and what it stands on",
+     .example = "rlhf version --json",
+     .flags = json_flags},
+    {.name = "help",
+     .run = command_help,
+     .arguments = "[COMMAND|SECTION]",
+     .help = "help on a command or on the settings of a section",
+     .example = "rlhf help ppo",
+     .maximum = 1},
+};
+
+const int command_count = sizeof commands / sizeof commands[0];

@@ -1,0 +1,54 @@
+#include "scripts/rlhf/interrupt.h"
+
+#include <signal.h>
+#include <time.h>
+#include <unistd.h>
+
+static volatile sig_atomic_t stop_asked, checkpoint_asked;
+
+static void on_stop(int number)
+{
+    if (stop_asked) _exit(128 + number);
+    stop_asked = 1;
+}
+
+static void on_checkpoint(int number)
+{
+    (void)number;
+    checkpoint_asked = 1;
+}
+
+void interrupt_install(void)
+{
+    stop_asked = 0;
+    checkpoint_asked = 0;
+    struct sigaction action = {.sa_flags = SA_RESTART};
+    sigemptyset(&action.sa_mask);
+    action.sa_handler = on_stop;
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    action.sa_handler = on_checkpoint;
+    sigaction(SIGUSR1, &action, NULL);
+    action.sa_handler = SIG_IGN;
+    sigaction(SIGXFSZ, &action, NULL);
+    sigaction(SIGPIPE, &action, NULL);
+}
+
+bool interrupt_stop(void)
+{
+    return stop_asked != 0;
+}
+
+bool interrupt_checkpoint(void)
+{
+    const bool asked = checkpoint_asked != 0;
+    checkpoint_asked = 0;
+    return asked;
+}
+
+double clock_seconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
