@@ -21,15 +21,17 @@ typedef struct OptimiserConfig {
 } OptimiserConfig;
 
 /* Rows for a section whose struct `type` holds `member`, an OptimiserConfig; `p` prefixes names
- * (empty, or critic_). */
+ * (empty, or critic_); `shape` is the schedule. */
 #define OPTIMISER_FIELD(type, member, name_, field, kind_, initial_, low, high, help_)             \
     {.name = name_, .type = kind_, .offset = offsetof(type, member.field), .initial = (initial_),  \
      .minimum = (low), .maximum = (high), .help = (help_)}
 #define OPTIMISER_FIELDS(type, member, p, rate, warmup, ratio, b2, eps, decay)                     \
+    OPTIMISER_SHAPED_FIELDS(type, member, p, "cosine", rate, warmup, ratio, b2, eps, decay)
+#define OPTIMISER_SHAPED_FIELDS(type, member, p, shape, rate, warmup, ratio, b2, eps, decay)       \
     OPTIMISER_FIELD(type, member, p "learning_rate", learning_rate, CONFIG_REAL, rate, 0, 10,      \
                     "peak learning rate"),                                                         \
     {.name = p "schedule", .type = CONFIG_CHOICE, .offset = offsetof(type, member.schedule),       \
-     .text = "cosine", .choices = "constant|linear|cosine",                                        \
+     .text = shape, .choices = "constant|linear|cosine",                                          \
      .help = "how the learning rate falls after the warm-up"},                                     \
     OPTIMISER_FIELD(type, member, p "warmup_steps", warmup_steps, CONFIG_INTEGER, warmup, 0, 1e9,  \
                     "steps in which the learning rate rises linearly"),                            \
