@@ -24,9 +24,9 @@ typedef struct Tokens {
 Status tokens_add(Tokens *tokens, int32_t id);
 void tokens_free(Tokens *tokens);
 
-/* Learns merges until there are `vocabulary` ids in all (at least 257). Ties go to the pair seen
- * first in byte order, so equal texts give equal tokenizers. Fewer ids where the text has no more
- * pairs. Empty text: STATUS_DATA. */
+/* Learns merges until there are `vocabulary` ids in all (at least 257). Ties go to the pair with
+ * the lower ids, so equal texts give equal tokenizers. Fewer ids where the text has no more pairs.
+ * Empty text: STATUS_DATA. */
 Status tokenizer_train(Tokenizer **tokenizer, const Texts *texts, int vocabulary);
 /* One id a word, then <|endoftext|>. */
 Status tokenizer_words(Tokenizer **tokenizer, const char *const *words, int count);
