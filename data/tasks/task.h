@@ -73,6 +73,8 @@ typedef struct TaskKind {
     /* Labelled pairs the task brings itself (files); NULL: the label stage makes them. */
     Status (*pair)(Bytes *prompt, Bytes *chosen, Bytes *rejected, const Task *task, int64_t index);
     int64_t (*pair_count)(const Task *task);
+    /* Hash of the data outside the program that it reads; NULL: it reads none. */
+    Status (*data_digest)(Digest *digest, const Task *task);
 } TaskKind;
 
 struct Task {
@@ -83,7 +85,7 @@ struct Task {
 };
 
 /* Opens the task that config->name asks for; `config` must outlive it. Missing package data:
- * STATUS_DATA with the command that fetches it. */
+ * STATUS_DATA with the command that fetches it. A kind's close must cope with a failed open. */
 Status task_open(Task *task, const TaskConfig *config, uint64_t seed);
 void task_close(Task *task); /* fine on a zeroed one */
 
