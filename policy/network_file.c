@@ -1,2 +1,413 @@
-#include "data/status.h"
-typedef int placeholder;
+#include "policy/network_file.h"
+
+#include "data/store/store.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { WEIGHT_KINDS = 32, PATH_SIZE = 512 };
+
+static const double norm_epsilon = 1e-5;
+
+/* One dataset of weights: a layer of one row of the weight list. */
+typedef struct Tensor {
+    char name[STORE_NAME];
+    int rank;
+    size_t extent[2];
+    size_t start, size; /* in Model.flat */
+} Tensor;
+
+static Tensor tensor_of(const ModelWeightInfo *info, int layer)
+{
+    const size_t columns = info->columns > 0 ? (size_t)info->columns : 1;
+    Tensor tensor = {
+        .rank = info->columns > 0 ? 2 : 1,
+        .extent = {(size_t)info->rows, columns},
+        .size = (size_t)info->rows * columns,
+    };
+    tensor.start = info->start + tensor.size * (size_t)layer;
+    if (info->layered) {
+        snprintf(tensor.name, sizeof tensor.name, "/model/transformer.h.%d.%s", layer, info->name);
+    } else {
+        snprintf(tensor.name, sizeof tensor.name, "/model/%s", info->name);
+    }
+    return tensor;
+}
+
+/* All datasets of a shape, scalar heads first: the first file must tell which head there is. */
+static Status tensors_list(Tensor **tensors, int *count, ModelShape shape)
+{
+    ModelWeightInfo info[WEIGHT_KINDS];
+    const int kinds = model_weight_list(info, shape);
+    void *block;
+    TRY(memory_claim(&block, sizeof **tensors * (size_t)kinds * (size_t)shape.layers));
+    *tensors = block;
+    *count = 0;
+    for (int heads = 1; heads >= 0; heads--) {
+        for (int k = 0; k < kinds; k++) {
+            const int is_head = strncmp(info[k].name, "transformer.", 12) != 0 && !info[k].layered;
+            if (is_head != heads) continue;
+            const int layers = info[k].layered ? shape.layers : 1;
+            for (int l = 0; l < layers; l++) (*tensors)[(*count)++] = tensor_of(&info[k], l);
+        }
+    }
+    return STATUS_OK;
+}
+
+static void file_name(char text[128], const char *name, int part)
+{
+    if (part == 0) {
+        snprintf(text, 128, "%s.h5", name);
+    } else {
+        snprintf(text, 128, "%s-%d.h5", name, part + 1);
+    }
+}
+
+/* ---- writing ---- */
+
+/* The files of one network while they are written, one after another. */
+typedef struct Writer {
+    const char *folder, *name;
+    char (*names)[128];
+    int *count;
+    size_t limit;
+    int part;          /* of the open file */
+    size_t used;       /* bytes of tensors in it */
+    StoreImage *image; /* NULL: none open */
+} Writer;
+
+static Status writer_finish(Writer *writer)
+{
+    char path[PATH_SIZE];
+    char *name = writer->names[*writer->count];
+    file_name(name, writer->name, writer->part);
+    snprintf(path, sizeof path, "%s/%s", writer->folder, name);
+    StoreImage *image = writer->image;
+    writer->image = NULL;
+    TRY(store_publish(image, path, NULL));
+    (*writer->count)++;
+    writer->part++;
+    writer->used = 0;
+    return STATUS_OK;
+}
+
+/* Room for `bytes` more in the open file, which may be a new one. */
+static Status writer_room(Writer *writer, size_t bytes)
+{
+    if (writer->used > 0 && writer->used + bytes > writer->limit) TRY(writer_finish(writer));
+    if (writer->image == NULL) {
+        if (writer->part == NETWORK_FILES_MAX) {
+            return status_fail(STATUS_DATA, "%s: more than %d files of %zu bytes", writer->name,
+                               NETWORK_FILES_MAX, writer->limit);
+        }
+        TRY(store_create(&writer->image));
+    }
+    writer->used += bytes;
+    return STATUS_OK;
+}
+
+static Status put_attributes(StoreImage *image, const Model *model, int32_t end)
+{
+    const ModelShape *shape = &model->shape;
+    TRY(store_put_integer(image, "/model", "n_layer", shape->layers));
+    TRY(store_put_integer(image, "/model", "n_head", shape->heads));
+    TRY(store_put_integer(image, "/model", "n_embd", shape->channels));
+    TRY(store_put_integer(image, "/model", "n_positions", shape->positions));
+    TRY(store_put_integer(image, "/model", "vocab_size", shape->vocabulary));
+    TRY(store_put_number(image, "/model", "layer_norm_epsilon", norm_epsilon));
+    TRY(store_put_integer(image, "/model", "causal", shape->causal));
+    TRY(store_put_integer(image, "/model", "eos_token_id", end));
+    if (shape->head == HEAD_SCORE) {
+        TRY(store_put_number(image, "/model", "reward_gain", (double)model->reward_gain));
+        TRY(store_put_number(image, "/model", "reward_bias", (double)model->reward_bias));
+    }
+    return STATUS_OK;
+}
+
+static Status put_tensors(Writer *writer, const Model *model, const Tensor *tensor, int count,
+                          int32_t end)
+{
+    for (int i = 0; i < count; i++) {
+        TRY(writer_room(writer, tensor[i].size * sizeof(float)));
+        TRY(store_put(writer->image, tensor[i].name, STORE_F32, tensor[i].rank, tensor[i].extent,
+                      model->flat + tensor[i].start, false));
+        if (i == 0) TRY(put_attributes(writer->image, model, end));
+    }
+    return STATUS_OK;
+}
+
+/* A slice of m and the same slice of v in each file. */
+static Status put_moments(Writer *writer, const AdamW *adamw)
+{
+    size_t most = writer->limit / (2 * sizeof(float));
+    if (most == 0) most = 1;
+    for (size_t start = 0; start < adamw->count;) {
+        const size_t left = adamw->count - start;
+        const size_t slice = left < most ? left : most;
+        TRY(writer_room(writer, 2 * slice * sizeof(float)));
+        TRY(store_put(writer->image, "/adam/m", STORE_F32, 1, &slice, adamw->m + start, false));
+        TRY(store_put(writer->image, "/adam/v", STORE_F32, 1, &slice, adamw->v + start, false));
+        TRY(store_put_integer(writer->image, "/adam", "step", adamw->step));
+        start += slice;
+        if (start < adamw->count) TRY(writer_finish(writer));
+    }
+    return STATUS_OK;
+}
+
+Status network_write_parts(char names[][128], int *count, const char *folder, const char *name,
+                           const Model *model, const AdamW *adamw, int32_t end, size_t bytes)
+{
+    assert(adamw == NULL || adamw->count == model->count);
+    Tensor *tensor;
+    int tensors;
+    TRY(tensors_list(&tensor, &tensors, model->shape));
+    Writer writer = {
+        .folder = folder, .name = name, .names = names, .count = count, .limit = bytes};
+    Status status = put_tensors(&writer, model, tensor, tensors, end);
+    if (status == STATUS_OK && adamw != NULL) status = put_moments(&writer, adamw);
+    if (status == STATUS_OK) status = writer_finish(&writer);
+    store_discard(writer.image);
+    memory_release(tensor);
+    return status;
+}
+
+Status network_write(char names[][128], int *count, const char *folder, const char *name,
+                     const Model *model, const AdamW *adamw, int32_t end)
+{
+    return network_write_parts(names, count, folder, name, model, adamw, end, NETWORK_FILE_BYTES);
+}
+
+/* ---- reading ---- */
+
+/* What the first file says about the network. */
+enum {
+    LAYERS,
+    HEADS,
+    CHANNELS,
+    POSITIONS,
+    VOCABULARY,
+    CAUSAL,
+    GAIN,
+    BIAS,
+    SCORE,
+    VALUE,
+    SHAPE_FIELDS
+};
+
+static const StoreField shape_schema[SHAPE_FIELDS] = {
+    [LAYERS] = {"/model", "n_layer", STORE_I64, 0, {0}, false},
+    [HEADS] = {"/model", "n_head", STORE_I64, 0, {0}, false},
+    [CHANNELS] = {"/model", "n_embd", STORE_I64, 0, {0}, false},
+    [POSITIONS] = {"/model", "n_positions", STORE_I64, 0, {0}, false},
+    [VOCABULARY] = {"/model", "vocab_size", STORE_I64, 0, {0}, false},
+    [CAUSAL] = {"/model", "causal", STORE_I64, 0, {0}, false},
+    [GAIN] = {"/model", "reward_gain", STORE_F64, 0, {0}, true},
+    [BIAS] = {"/model", "reward_bias", STORE_F64, 0, {0}, true},
+    [SCORE] = {"/model/score.weight", NULL, STORE_F32, 2, {1, -1}, true},
+    [VALUE] = {"/model/v_head.summary.weight", NULL, STORE_F32, 2, {1, -1}, true},
+};
+
+/* Sane limits, so that a hostile file cannot ask for more memory than any network needs. */
+static const int64_t shape_limit[CAUSAL + 1] = {1 << 10, 1 << 10, 1 << 16, 1 << 20, 1 << 24, 1};
+
+/* The files of one network while they are read. */
+typedef struct Reader {
+    const char *folder, *name;
+    const Manifest *manifest;
+    char path[PATH_SIZE]; /* of the current file */
+    const Digest *digest; /* of it; NULL: not known */
+    Model *model;
+    AdamW *adamw;   /* NULL: not asked for */
+    Tensor *tensor; /* (tensors) */
+    int tensors;
+    StoreField *field; /* (tensors + 3) asked of every file */
+    bool *found;       /* (tensors) */
+    size_t moments;    /* elements of m and v read so far */
+} Reader;
+
+/* False where the network has no file `part`. */
+static bool reader_part(Reader *reader, int part)
+{
+    char name[128];
+    file_name(name, reader->name, part);
+    snprintf(reader->path, sizeof reader->path, "%s/%s", reader->folder, name);
+    reader->digest = NULL;
+    if (reader->manifest == NULL) return io_exists(reader->path);
+    const ManifestFile *file = manifest_find(reader->manifest, name);
+    if (file != NULL) reader->digest = &file->digest;
+    return file != NULL;
+}
+
+/* Weights lie uncompressed, so files too small for them lie about their shape. */
+static Status check_size(Reader *reader, size_t parameters)
+{
+    uint64_t total = 0;
+    for (int part = 0; part < NETWORK_FILES_MAX && reader_part(reader, part); part++) {
+        uint64_t bytes;
+        TRY(io_size(&bytes, reader->path));
+        total += bytes;
+    }
+    reader_part(reader, 0);
+    if (parameters > total / sizeof(float)) {
+        return status_fail(STATUS_DATA, "%s: %" PRIu64 " bytes cannot hold %zu weights",
+                           reader->path, total, parameters);
+    }
+    return STATUS_OK;
+}
+
+static Status shape_from(ModelShape *shape, const StoreContent *content)
+{
+    int64_t value[CAUSAL + 1];
+    for (int i = 0; i <= CAUSAL; i++) {
+        value[i] = *(const int64_t *)content->array[i].data;
+        const int64_t least = i == CAUSAL ? 0 : 1;
+        if (value[i] < least || value[i] > shape_limit[i]) {
+            return status_fail(STATUS_DATA,
+                               "%s = %" PRId64 ": must be in [%" PRId64 ", %" PRId64 "]",
+                               shape_schema[i].attribute, value[i], least, shape_limit[i]);
+        }
+    }
+    if (value[CHANNELS] % value[HEADS] != 0) {
+        return status_fail(STATUS_DATA, "n_embd = %" PRId64 " is no multiple of n_head = %" PRId64,
+                           value[CHANNELS], value[HEADS]);
+    }
+    if (content->array[SCORE].present && content->array[VALUE].present) {
+        return status_fail(STATUS_DATA, "both score.weight and v_head.summary.weight");
+    }
+    *shape = (ModelShape){
+        .vocabulary = (int)value[VOCABULARY],
+        .positions = (int)value[POSITIONS],
+        .channels = (int)value[CHANNELS],
+        .heads = (int)value[HEADS],
+        .layers = (int)value[LAYERS],
+        .causal = value[CAUSAL] != 0,
+        .head = content->array[SCORE].present   ? HEAD_SCORE
+                : content->array[VALUE].present ? HEAD_VALUE
+                                                : HEAD_LANGUAGE,
+    };
+    return STATUS_OK;
+}
+
+/* Makes the model that the first file describes, its weights still zero. */
+static Status read_shape(Reader *reader)
+{
+    StoreContent content = {0};
+    ModelShape shape;
+    TRY(store_read(&content, reader->path, reader->digest, shape_schema, SHAPE_FIELDS));
+    float gain = 1.0f, bias = 0.0f;
+    if (content.array[GAIN].present) gain = (float)*(const double *)content.array[GAIN].data;
+    if (content.array[BIAS].present) bias = (float)*(const double *)content.array[BIAS].data;
+    Status status = shape_from(&shape, &content);
+    store_content_free(&content);
+    TRY(status_context(status, "%s", reader->path));
+    TRY(check_size(reader, model_parameters(shape)));
+    TRY(model_init(reader->model, shape));
+    reader->model->reward_gain = gain;
+    reader->model->reward_bias = bias;
+    return STATUS_OK;
+}
+
+static Status reader_schema(Reader *reader)
+{
+    void *block;
+    TRY(tensors_list(&reader->tensor, &reader->tensors, reader->model->shape));
+    TRY(memory_claim(&block, sizeof *reader->field * ((size_t)reader->tensors + 3)));
+    reader->field = block;
+    TRY(memory_claim(&block, sizeof *reader->found * (size_t)reader->tensors));
+    reader->found = block;
+    for (int i = 0; i < reader->tensors; i++) {
+        const Tensor *tensor = &reader->tensor[i];
+        reader->field[i] = (StoreField){
+            .name = tensor->name,
+            .type = STORE_F32,
+            .rank = tensor->rank,
+            .extent = {(int64_t)tensor->extent[0], (int64_t)tensor->extent[1]},
+            .optional = true,
+        };
+    }
+    StoreField *moment = reader->field + reader->tensors;
+    moment[0] = (StoreField){"/adam/m", NULL, STORE_F32, 1, {-1}, true};
+    moment[1] = (StoreField){"/adam/v", NULL, STORE_F32, 1, {-1}, true};
+    moment[2] = (StoreField){"/adam", "step", STORE_I64, 0, {0}, true};
+    return STATUS_OK;
+}
+
+static Status take_moments(Reader *reader, const StoreArray array[3])
+{
+    AdamW *adamw = reader->adamw;
+    if (!array[0].present || !array[1].present || !array[2].present) return STATUS_OK;
+    const size_t count = array[0].count;
+    if (array[1].count != count || count > adamw->count - reader->moments) {
+        return status_fail(
+            STATUS_DATA, "%s: /adam: slices of %zu and %zu, with %zu of %zu still to come",
+            reader->path, count, array[1].count, adamw->count - reader->moments, adamw->count);
+    }
+    memcpy(adamw->m + reader->moments, array[0].data, count * sizeof *adamw->m);
+    memcpy(adamw->v + reader->moments, array[1].data, count * sizeof *adamw->v);
+    adamw->step = *(const int64_t *)array[2].data;
+    reader->moments += count;
+    return STATUS_OK;
+}
+
+static Status read_part(Reader *reader)
+{
+    StoreContent content = {0};
+    const int fields = reader->tensors + (reader->adamw != NULL ? 3 : 0);
+    TRY(store_read(&content, reader->path, reader->digest, reader->field, fields));
+    for (int i = 0; i < reader->tensors; i++) {
+        const Tensor *tensor = &reader->tensor[i];
+        if (!content.array[i].present) continue;
+        memcpy(reader->model->flat + tensor->start, content.array[i].data,
+               tensor->size * sizeof(float));
+        reader->found[i] = true;
+    }
+    Status status = STATUS_OK;
+    if (reader->adamw != NULL) status = take_moments(reader, content.array + reader->tensors);
+    store_content_free(&content);
+    return status;
+}
+
+static Status read_all(Reader *reader)
+{
+    /* Without a manifest, a first file that is not there is left to store_read, which says so. */
+    if (!reader_part(reader, 0) && reader->manifest != NULL) {
+        return status_fail(STATUS_DATA, "%s/manifest.json: it does not name %s.h5", reader->folder,
+                           reader->name);
+    }
+    TRY(read_shape(reader));
+    if (reader->adamw != NULL) TRY(adamw_init(reader->adamw, reader->model));
+    TRY(reader_schema(reader));
+    for (int part = 0; part < NETWORK_FILES_MAX && reader_part(reader, part); part++) {
+        TRY(read_part(reader));
+    }
+    for (int i = 0; i < reader->tensors; i++) {
+        if (reader->found[i]) continue;
+        return status_fail(STATUS_DATA, "%s/%s.h5: %s: missing", reader->folder, reader->name,
+                           reader->tensor[i].name);
+    }
+    if (reader->adamw != NULL && reader->moments < reader->adamw->count) {
+        return status_fail(STATUS_DATA, "%s/%s.h5: /adam: %zu of %zu moments", reader->folder,
+                           reader->name, reader->moments, reader->adamw->count);
+    }
+    return STATUS_OK;
+}
+
+Status network_read(Model *model, AdamW *adamw, const char *folder, const char *name,
+                    const Manifest *manifest)
+{
+    Reader reader = {
+        .folder = folder, .name = name, .manifest = manifest, .model = model, .adamw = adamw};
+    *model = (Model){0};
+    if (adamw != NULL) *adamw = (AdamW){0};
+    const Status status = read_all(&reader);
+    memory_release(reader.tensor);
+    memory_release(reader.field);
+    memory_release(reader.found);
+    if (status != STATUS_OK) {
+        model_free(model);
+        if (adamw != NULL) adamw_free(adamw);
+    }
+    return status;
+}

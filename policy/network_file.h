@@ -2,7 +2,7 @@
  * attributes n_layer n_head n_embd n_positions vocab_size layer_norm_epsilon causal eos_token_id
  * on /model (and reward_gain, reward_bias on a reward model); in checkpoints also /adam/m, /adam/v
  * (flat) and the attribute step. A file holds at most 256 MB of tensors: larger networks go on in
- * "policy-2.h5", ... */
+ * "policy-2.h5", ...: attributes and scalar heads in the first file, moments last and in slices. */
 #ifndef POLICY_NETWORK_FILE_H
 #define POLICY_NETWORK_FILE_H
 
@@ -10,12 +10,16 @@
 #include "policy/model.h"
 #include "policy/optimiser.h"
 
-enum { NETWORK_FILES_MAX = 16 };
+enum { NETWORK_FILES_MAX = 16, NETWORK_FILE_BYTES = 256 << 20 };
 
 /* Publishes folder/NAME.h5 (and -2, ...); appends the file names to names[*count]. `adamw` may be
  * NULL. */
 Status network_write(char names[][128], int *count, const char *folder, const char *name,
                      const Model *model, const AdamW *adamw, int32_t end);
+
+/* The same with at most `bytes` bytes of tensors a file (or one tensor, where it alone is larger). */
+Status network_write_parts(char names[][128], int *count, const char *folder, const char *name,
+                           const Model *model, const AdamW *adamw, int32_t end, size_t bytes);
 
 /* Makes *model (zeroed or freed) out of folder/NAME.h5, files checked against `manifest` where it is
  * not NULL; `adamw` NULL: weights only. What is missing or of another shape: STATUS_DATA. */
