@@ -20,32 +20,32 @@ typedef struct OptimiserConfig {
     double max_grad_norm; /* global norm; 0: no clipping */
 } OptimiserConfig;
 
-/* Rows for a section whose struct `type` holds `member`, an OptimiserConfig; `p` prefixes names
+/* Rows for a section whose struct `type_` holds `member`, an OptimiserConfig; `p` prefixes names
  * (empty, or critic_); `shape` is the schedule. */
-#define OPTIMISER_FIELD(type, member, name_, field, kind_, initial_, low, high, help_)             \
-    {.name = name_, .type = kind_, .offset = offsetof(type, member.field), .initial = (initial_),  \
+#define OPTIMISER_FIELD(type_, member, name_, field, kind_, initial_, low, high, help_)            \
+    {.name = name_, .type = kind_, .offset = offsetof(type_, member.field), .initial = (initial_), \
      .minimum = (low), .maximum = (high), .help = (help_)}
-#define OPTIMISER_FIELDS(type, member, p, rate, warmup, ratio, b2, eps, decay)                     \
-    OPTIMISER_SHAPED_FIELDS(type, member, p, "cosine", rate, warmup, ratio, b2, eps, decay)
-#define OPTIMISER_SHAPED_FIELDS(type, member, p, shape, rate, warmup, ratio, b2, eps, decay)       \
-    OPTIMISER_FIELD(type, member, p "learning_rate", learning_rate, CONFIG_REAL, rate, 0, 10,      \
+#define OPTIMISER_FIELDS(type_, member, p, rate, warmup, ratio, b2, eps, decay)                    \
+    OPTIMISER_SHAPED_FIELDS(type_, member, p, "cosine", rate, warmup, ratio, b2, eps, decay)
+#define OPTIMISER_SHAPED_FIELDS(type_, member, p, shape, rate, warmup, ratio, b2, eps, decay)      \
+    OPTIMISER_FIELD(type_, member, p "learning_rate", learning_rate, CONFIG_REAL, rate, 0, 10,     \
                     "peak learning rate"),                                                         \
-    {.name = p "schedule", .type = CONFIG_CHOICE, .offset = offsetof(type, member.schedule),       \
-     .text = shape, .choices = "constant|linear|cosine",                                          \
+    {.name = p "schedule", .type = CONFIG_CHOICE, .offset = offsetof(type_, member.schedule),      \
+     .text = shape, .choices = "constant|linear|cosine",                                           \
      .help = "how the learning rate falls after the warm-up"},                                     \
-    OPTIMISER_FIELD(type, member, p "warmup_steps", warmup_steps, CONFIG_INTEGER, warmup, 0, 1e9,  \
+    OPTIMISER_FIELD(type_, member, p "warmup_steps", warmup_steps, CONFIG_INTEGER, warmup, 0, 1e9, \
                     "steps in which the learning rate rises linearly"),                            \
-    OPTIMISER_FIELD(type, member, p "final_rate", final_rate, CONFIG_REAL, ratio, 0, 1,            \
+    OPTIMISER_FIELD(type_, member, p "final_rate", final_rate, CONFIG_REAL, ratio, 0, 1,           \
                     "where the schedule ends, as a share of the peak"),                            \
-    OPTIMISER_FIELD(type, member, p "beta1", beta1, CONFIG_REAL, 0.9, 0, 0.999999,                 \
+    OPTIMISER_FIELD(type_, member, p "beta1", beta1, CONFIG_REAL, 0.9, 0, 0.999999,                \
                     "AdamW: decay of the first moment"),                                           \
-    OPTIMISER_FIELD(type, member, p "beta2", beta2, CONFIG_REAL, b2, 0, 0.999999,                  \
+    OPTIMISER_FIELD(type_, member, p "beta2", beta2, CONFIG_REAL, b2, 0, 0.999999,                 \
                     "AdamW: decay of the second moment"),                                          \
-    OPTIMISER_FIELD(type, member, p "epsilon", epsilon, CONFIG_REAL, eps, 1e-16, 1,                \
+    OPTIMISER_FIELD(type_, member, p "epsilon", epsilon, CONFIG_REAL, eps, 1e-16, 1,               \
                     "AdamW: added to the root of the second moment"),                              \
-    OPTIMISER_FIELD(type, member, p "weight_decay", weight_decay, CONFIG_REAL, decay, 0, 10,       \
+    OPTIMISER_FIELD(type_, member, p "weight_decay", weight_decay, CONFIG_REAL, decay, 0, 10,      \
                     "AdamW: decay of matrices (not of biases, norms, embeddings, heads)"),         \
-    OPTIMISER_FIELD(type, member, p "max_grad_norm", max_grad_norm, CONFIG_REAL, 1.0, 0, 1e9,      \
+    OPTIMISER_FIELD(type_, member, p "max_grad_norm", max_grad_norm, CONFIG_REAL, 1.0, 0, 1e9,     \
                     "gradients are scaled to at most this global norm; 0: never")
 
 /* Learning rate of step `step` (from 0) of `steps`. */
