@@ -1,5 +1,5 @@
 /* The reward model: the SFT trunk with a scalar head at the last token (Ziegler et al. 2019;
- * Stiennon et al. 2020). Scoring answers, training it on comparisons, putting it on a scale. */
+ * Stiennon et al. 2020). Scoring answers, the loss on comparisons, the stage that trains it. */
 #ifndef REWARD_REWARD_MODEL_H
 #define REWARD_REWARD_MODEL_H
 
@@ -9,6 +9,7 @@
 #include "data/tasks/task.h"
 #include "policy/model.h"
 #include "policy/optimiser.h"
+#include "policy/trainer.h"
 #include "reward/bradley_terry.h"
 
 typedef struct RewardConfig {
@@ -26,6 +27,16 @@ extern const MetricTable reward_metrics;
 
 /* score[i] = gain * head(last token of sequence i) + bias, float32. Threads change no bit. */
 Status reward_score(float *score, const Model *model, const Sequences *sequences, int threads);
+
+/* The loss on comparisons for policy/trainer: sequences 2k and 2k + 1 of a block are the chosen and
+ * the rejected answer of one pair; scores are the bare head's, without gain and bias.
+ * sums[0] += loss, nats summed over pairs. */
+typedef struct PreferenceLoss {
+    const BradleyTerryConfig *config;
+    double pairs;  /* what the gradient is divided by: pairs in the minibatch */
+    double *score; /* written at each sequence's index */
+} PreferenceLoss;
+TrainerLoss preference_loss;
 
 /* Stage 4. Reads sft/policy.h5 and label/comparisons.h5; leaves model.h5, calibration.json and
  * tokenizer.json. Zero pairs: STATUS_DATA. */
