@@ -341,9 +341,7 @@ Status reward_run(const RewardJob *job)
     model_free(&policy);
     memory_release(training.block);
     block_plan_free(&training.held_out_plan);
-    for (int64_t i = 0; training.plan && i < training.steps; i++)
-        block_plan_free(&training.plan[i]);
-    memory_release(training.plan);
+    minibatches_free(&training.batches);
     pairs_free(&training.held_out);
     pairs_free(&training.train);
     tokenizer_free(training.tokenizer);
