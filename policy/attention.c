@@ -1,2 +1,132 @@
-#include "data/status.h"
-typedef int placeholder;
+#include "policy/gemm.h"
+#include "policy/kernels.h"
+#include "policy/lanes.h"
+
+#include <math.h>
+
+/* Queries are taken a tile at a time, so that the scratch does not grow with the square of the
+ * sequence, and a causal tile leaves out the keys that none of its rows may see. */
+enum { ATTENTION_TILE = 64 };
+
+size_t attention_scratch(int T)
+{
+    const int rows = T < ATTENTION_TILE ? T : ATTENTION_TILE;
+    return 2 * (size_t)rows * (size_t)T;
+}
+
+/* What is common to the tiles of one head. */
+typedef struct Head {
+    const float *q, *k, *v; /* (T, width), rows 3C apart */
+    int T, C, width;
+    float scale;
+    bool causal;
+} Head;
+
+/* Queries first to first + rows - 1, and how many keys the tile reaches. */
+typedef struct Tile {
+    int first, rows, reach;
+} Tile;
+
+static Head head_of(const float *qkv, int T, int C, int H, int h, bool causal)
+{
+    const int width = C / H;
+    const float *q = qkv + (ptrdiff_t)h * width;
+    return (Head){q, q + C, q + 2 * (ptrdiff_t)C, T, C, width, 1.0f / sqrtf((float)width), causal};
+}
+
+static Tile tile_at(const Head *head, int first)
+{
+    const int left = head->T - first;
+    const int rows = left < ATTENTION_TILE ? left : ATTENTION_TILE;
+    return (Tile){first, rows, head->causal ? first + rows : head->T};
+}
+
+/* Row t of the tile becomes its softmax over the keys it sees; the rest of the tile is zero. */
+HOT static void tile_softmax(float *weight, int stride, int first, int rows, int reach, bool causal)
+{
+    for (int r = 0; r < rows; r++) {
+        float *w = row_at(weight, r, stride);
+        const int seen = causal ? first + r + 1 : reach;
+        const float max = row_max(w, seen);
+        for (int s = seen; s < reach; s++) w[s] = -INFINITY;
+        float lane[LANES] = {0.0f};
+        int s = 0;
+        for (; s + LANES <= reach; s += LANES) {
+            for (int l = 0; l < LANES; l++) {
+                const float e = lane_exp(w[s + l] - max);
+                w[s + l] = e;
+                lane[l] += e;
+            }
+        }
+        for (; s < reach; s++) {
+            w[s] = lane_exp(w[s] - max);
+            lane[s % LANES] += w[s];
+        }
+        const float inverse = 1.0f / lanes_sum(lane);
+        for (s = 0; s < reach; s++) w[s] *= inverse;
+    }
+}
+
+static void tile_weights(float *weight, const Head *head, Tile tile)
+{
+    const int row = 3 * head->C;
+    gemm_part(weight, head->T, row_of(head->q, tile.first, row), row, head->k, row, tile.rows,
+              tile.reach, head->width, false, true, head->scale, 0.0f);
+    tile_softmax(weight, head->T, tile.first, tile.rows, tile.reach, head->causal);
+}
+
+/* w = softmax(score), so  dscore = w (dw - sum of w dw). */
+HOT static void tile_softmax_backward(float *dweight, const float *weight, int stride, int rows,
+                                      int reach)
+{
+    for (int r = 0; r < rows; r++) {
+        float *dw = row_at(dweight, r, stride);
+        const float *w = row_of(weight, r, stride);
+        const float mean = row_dot(w, dw, reach);
+        for (int s = 0; s < reach; s++) dw[s] = w[s] * (dw[s] - mean);
+    }
+}
+
+void attention_forward(float *out, float *weight, float *scratch, const float *qkv, int T, int C,
+                       int H, bool causal)
+{
+    for (int h = 0; h < H; h++) {
+        const Head head = head_of(qkv, T, C, H, h, causal);
+        for (int first = 0; first < T; first += ATTENTION_TILE) {
+            const Tile tile = tile_at(&head, first);
+            float *w = weight != NULL ? row_at(weight, h * T + first, T) : scratch;
+            tile_weights(w, &head, tile);
+            gemm_part(row_at(out, first, C) + h * head.width, C, w, T, head.v, 3 * C, tile.rows,
+                      head.width, tile.reach, false, false, 1.0f, 0.0f);
+        }
+    }
+}
+
+void attention_backward(float *dqkv, float *scratch, const float *dout, const float *weight,
+                        const float *qkv, int T, int C, int H, bool causal)
+{
+    const int row = 3 * C;
+    memset(dqkv, 0, sizeof *dqkv * (size_t)T * (size_t)row);
+    float *dweight = scratch;
+    float *again = scratch + attention_scratch(T) / 2;
+    for (int h = 0; h < H; h++) {
+        const Head head = head_of(qkv, T, C, H, h, causal);
+        float *dq = dqkv + (ptrdiff_t)h * head.width, *dk = dq + C, *dv = dk + C;
+        for (int first = 0; first < T; first += ATTENTION_TILE) {
+            const Tile tile = tile_at(&head, first);
+            const float *dtile = row_of(dout, first, C) + h * head.width;
+            const float *w = weight != NULL ? row_of(weight, h * T + first, T) : again;
+            if (weight == NULL) tile_weights(again, &head, tile);
+
+            gemm_part(dv, row, w, T, dtile, C, tile.reach, head.width, tile.rows, true, false, 1.0f,
+                      1.0f);
+            gemm_part(dweight, T, dtile, C, head.v, row, tile.rows, tile.reach, head.width, false,
+                      true, 1.0f, 0.0f);
+            tile_softmax_backward(dweight, w, T, tile.rows, tile.reach);
+            gemm_part(row_at(dq, first, row), row, dweight, T, head.k, row, tile.rows, head.width,
+                      tile.reach, false, false, head.scale, 0.0f);
+            gemm_part(dk, row, dweight, T, row_of(head.q, first, row), row, tile.reach, head.width,
+                      tile.rows, true, false, head.scale, 1.0f);
+        }
+    }
+}

@@ -1,2 +1,103 @@
-#include "data/status.h"
-typedef int placeholder;
+#include "policy/kernels.h"
+#include "policy/trainer.h"
+
+#include <string.h>
+
+/* Row t of a sequence predicts token t + 1. The targets of a sequence are the rows from the first
+ * with a loss up to the one before the last. */
+static int first_target(const LanguageLoss *loss, int member)
+{
+    const int prompt = loss->response_only ? loss->sequences->prompt[member] : 0;
+    return prompt > 1 ? prompt - 1 : 0;
+}
+
+/* One run of target rows: `rows` of them from row `start` of the block. */
+typedef struct Run {
+    int start, rows;
+} Run;
+
+static Run target_run(const LanguageLoss *loss, const Block *block, int s)
+{
+    const int skipped = first_target(loss, block->member[s]);
+    const int length = block->start[s + 1] - block->start[s];
+    const int rows = length - 1 - skipped;
+    return (Run){block->start[s] + skipped, rows > 0 ? rows : 0};
+}
+
+static int gather_targets(float *rows, const LanguageLoss *loss, const TrainerBlock *block)
+{
+    const int C = block->model->shape.channels;
+    int n = 0;
+    for (int s = 0; s < block->block->sequences; s++) {
+        const Run run = target_run(loss, block->block, s);
+        memcpy(row_at(rows, n, C), row_of(block->activations->hidden, run.start, C),
+               sizeof *rows * (size_t)run.rows * (size_t)C);
+        n += run.rows;
+    }
+    return n;
+}
+
+static void scatter_targets(const float *drows, const LanguageLoss *loss, const TrainerBlock *block)
+{
+    const int C = block->model->shape.channels;
+    float *dhidden = block->activations->dhidden;
+    memset(dhidden, 0, sizeof *dhidden * (size_t)block->block->rows * (size_t)C);
+    int n = 0;
+    for (int s = 0; s < block->block->sequences; s++) {
+        const Run run = target_run(loss, block->block, s);
+        memcpy(row_at(dhidden, run.start, C), row_of(drows, n, C),
+               sizeof *drows * (size_t)run.rows * (size_t)C);
+        n += run.rows;
+    }
+}
+
+/* One target: adds to the sums; the logits become the gradient where it is wanted:
+ * d(-logp / tokens) / dlogit = (probability - [is target]) / tokens. */
+static void target_loss(double sums[TRAINER_SUMS], float *logits, int V, int32_t target,
+                        double tokens, bool backward)
+{
+    sums[1] += 1.0;
+    if (!any_above(logits, logits[target], V)) sums[2] += 1.0;
+    sums[0] -= token_score(backward ? logits : NULL, logits, V, 1.0, target).logp;
+    if (!backward) return;
+    logits[target] -= 1.0f;
+    scale_row(logits, (float)(1.0 / tokens), V);
+}
+
+Status language_loss(void *context, double sums[TRAINER_SUMS], TrainerBlock *block)
+{
+    const LanguageLoss *loss = context;
+    const int V = block->model->shape.vocabulary;
+    const bool backward = block->gradient != NULL;
+    const int n = gather_targets(block->rows, loss, block);
+    language_head_forward(block->logits, block->rows, block->model, n);
+    int row = 0;
+    for (int s = 0; s < block->block->sequences; s++) {
+        const Run run = target_run(loss, block->block, s);
+        for (int t = 0; t < run.rows; t++, row++) {
+            target_loss(sums, row_at(block->logits, row, V), V,
+                        block->block->token[run.start + t + 1], loss->tokens, backward);
+        }
+    }
+    if (!backward) return STATUS_OK;
+    language_head_backward(block->drows, block->gradient, block->logits, block->rows, block->model,
+                           n);
+    scatter_targets(block->drows, loss, block);
+    return STATUS_OK;
+}
+
+double language_targets(const Sequences *sequences, const BlockPlan *plan, const int *index,
+                        int count, bool response_only)
+{
+    const LanguageLoss loss = {.sequences = sequences, .response_only = response_only};
+    double tokens = 0.0;
+    for (int k = 0; k < count; k++) {
+        for (int m = plan->first[index[k]]; m < plan->first[index[k] + 1]; m++) {
+            const int member = plan->member[m];
+            const int64_t length = sequences_length(sequences, member);
+            const int64_t rows = length - 1 - first_target(&loss, member);
+            if (rows > 0) tokens += (double)rows;
+        }
+    }
+    return tokens;
+}

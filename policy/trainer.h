@@ -36,12 +36,13 @@ typedef struct Trainer {
     Model *gradient;  /* (shards) */
     struct TrainerWorker *worker; /* (threads) */
     double *sums;     /* (blocks of the largest minibatch, TRAINER_SUMS) */
-    int blocks_capacity;
+    double *square;   /* (chunks of the weights) squares of the gradient added up */
+    int rows, longest, blocks_capacity;
     Arena arena;
 } Trainer;
 
 /* `rows`, `longest`: largest block and sequence to come; `blocks`: most blocks in a minibatch.
- * Memory runs out here or never. */
+ * Memory runs out here or never. `shards` 0: for measuring alone, without gradients and AdamW. */
 Status trainer_init(Trainer *trainer, Model *model, int shards, int threads, int rows, int longest,
                     int blocks);
 void trainer_free(Trainer *trainer);

@@ -8,16 +8,37 @@
 
 #include <stdint.h>
 
-typedef struct Activations Activations; /* contents: transformer.c's business, but for: */
-struct Activations {
+/* What forward keeps of one layer for backward. */
+typedef struct Layer {
+    float *normal1, *rstd1; /* (rows, C), (rows) */
+    float *qkv;             /* (rows, 3C) */
+    float *weight;          /* (H, T, T) a sequence, end to end; NULL: computed again */
+    float *mixed;           /* (rows, C) what the heads read */
+    float *normal2, *rstd2;
+    float *up; /* (rows, 4C) before the GELU */
+} Layer;
+
+typedef struct Activations {
     float *hidden;  /* (rows, C) after the final norm */
     float *dhidden; /* (rows, C) gradient of the loss by `hidden`; the caller writes it */
-    struct Layer *layer;
-    float *scratch[8];
-};
+    /* the rest is transformer.c's business */
+    Layer *layer;         /* (layers), one for all without `backward` */
+    float *stream;        /* (rows, C) the residual stream */
+    float *normal, *rstd; /* of the final norm */
+    float *narrow, *wide; /* (rows, C), (rows, 4C) passing through */
+    float *dstream, *dnarrow, *dwide;
+    float *scratch; /* attention's */
+    bool shared;    /* one layer for all: no backward */
+} Activations;
 
-/* Memory for blocks of up to `rows` rows whose sequences have up to `longest` tokens (`longest`^2 *
- * sequences bounded by rows * longest). Without `backward` only what forward needs. */
+/* Attention weights are kept for sequences up to this long, and computed again in backward
+ * beyond: they grow with the square of the length, the rest of the memory only with the rows. */
+enum { ATTENTION_KEPT = 256 };
+
+/* Memory for blocks of up to `rows` rows whose sequences have up to `longest` tokens. In floats:
+ * with `backward` a layer takes rows * (10 C + 2), and rows * longest * H more where longest <=
+ * ATTENTION_KEPT; the rest is rows * 15 C and 128 * longest. Without `backward` all layers share
+ * one. */
 void activations_layout(Activations *activations, Arena *arena, ModelShape shape, int rows,
                         int longest, bool backward);
 

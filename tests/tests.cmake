@@ -12,3 +12,4 @@ add_test(NAME layers COMMAND ${CMAKE_SOURCE_DIR}/tests/test_layers.sh ${CMAKE_SO
 add_test(NAME scripts COMMAND ${CMAKE_SOURCE_DIR}/tests/test_scripts.sh ${CMAKE_SOURCE_DIR})
 add_test(NAME readers COMMAND ${CMAKE_SOURCE_DIR}/tests/test_readers.sh $<TARGET_FILE:rlhf>)
 add_test(NAME own_data COMMAND ${CMAKE_SOURCE_DIR}/tests/test_own_data.sh $<TARGET_FILE:rlhf>)
+rlhf_test(transformer policy)
