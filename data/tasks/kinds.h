@@ -8,7 +8,4 @@ extern const TaskKind reviews_task;   /* an embedded world: nothing to fetch */
 extern const TaskKind sentiment_task; /* Austen's prose, judged by VADER's ratings */
 extern const TaskKind files_task;     /* the user's own text and JSONL */
 
-/* A digest of the two files that `sentiment` read when it was opened. */
-Status sentiment_digest(Digest *digest, const Task *task);
-
 #endif
