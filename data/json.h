@@ -1,7 +1,8 @@
 /* Strict JSON: one door to cJSON, which alone would accept duplicate keys, `01`, `1e999`, bad
  * UTF-8 and trailing text. Every failure says name:line:column.
  *
- * Limits: depth 32; numbers finite; integers exact up to 2^53; no \u0000. */
+ * Limits: depth 32; numbers finite, at most 63 characters; integers exact up to 2^53; no \u0000.
+ * A byte order mark in front is skipped. Lines and columns count from 1, columns in characters. */
 #ifndef DATA_JSON_H
 #define DATA_JSON_H
 
@@ -28,6 +29,9 @@ typedef enum JsonKind {
  * (STATUS_SETTINGS for settings, STATUS_DATA for data), here and in the getters below. */
 Status json_parse(JsonDocument **document, Status code, const char *name, const char *text,
                   size_t count);
+/* The same for one line of a file of many (JSONL): positions say line `line` of `name`. */
+Status json_parse_line(JsonDocument **document, Status code, const char *name, int line,
+                       const char *text, size_t count);
 /* Reads a file of at most `cap` bytes and parses it. */
 Status json_read(JsonDocument **document, Status code, const char *path, size_t cap);
 void json_free(JsonDocument *document);
@@ -53,15 +57,18 @@ Status json_get_integer(int64_t *out, Json object, const char *key);
 Status json_get_text(const char **out, Json object, const char *key);
 /* "name:line:column: " + text, with the document's code. */
 Status json_fail(Json value, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Puts "name:line:column: " in front of a failure's text; passes STATUS_OK through. */
+Status json_context(Status status, Json value);
 
 /* Writing: a flat stream of calls on a growing text. `indent` 0 writes one line. Doubles are
- * written in the fewest digits that read back to the same bits; not finite: null. Text that is
- * not UTF-8 gets U+FFFD. */
+ * written in the fewest of 15, 16 or 17 digits that read back to the same bits, integers up to
+ * 2^53 without exponent; not finite: null. A byte that is not UTF-8 becomes U+FFFD, NUL U+2400. */
 typedef struct JsonWriter {
     Bytes *out;
     int indent;
     int depth;
-    bool first[40];
+    bool first[40];    /* by depth: nothing written yet */
+    char closing[40];  /* by depth */
     Status status; /* the first failure; later calls do nothing */
 } JsonWriter;
 
@@ -73,6 +80,10 @@ void json_put_integer(JsonWriter *writer, const char *key, int64_t value);
 void json_put_bool(JsonWriter *writer, const char *key, bool value);
 void json_put_text(JsonWriter *writer, const char *key, const char *text);
 void json_put_bytes(JsonWriter *writer, const char *key, const char *text, size_t count);
+void json_put_value(JsonWriter *writer, const char *key, Json value); /* a copy, with all it holds */
 Status json_done(JsonWriter *writer); /* a final newline where indented; the first failure */
+
+/* A double as json_put_number writes it. */
+void json_number_text(char text[32], double value);
 
 #endif
