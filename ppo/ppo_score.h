@@ -11,6 +11,8 @@
 #include "policy/blocks.h"
 #include "policy/model.h"
 
+#include <stdbool.h>
+
 /* Networks of one trunk shape; NULL: left out. */
 typedef struct PpoNetworks {
     const Model *policy, *reference, *reward_model, *critic;
@@ -42,10 +44,21 @@ void ppo_scorer_free(PpoScorer *scorer);
 Status ppo_score(const PpoScorer *scorer, const PpoScores *scores, const PpoNetworks *networks,
                  const Sequences *sequences, const BlockPlan *plan, double temperature);
 
-/* Gathers the rows of a block that predict response tokens, in order, into `rows` (n, C);
- * token[i] (n) is the place among all tokens of what row i predicts, row[i] its row in the block;
- * returns n. Score and update both go through here. */
-int response_rows(float *rows, int64_t *token, int32_t *row, const float *hidden,
-                  const Block *block, const Sequences *sequences, int channels);
+/* A walk over the response tokens of a block, in order. Score and update both go this way. */
+typedef struct ResponseToken {
+    int sequence;  /* in the block; -1 before the first */
+    int place;     /* in its sequence, prompt included */
+    int row;       /* of the block: the one that predicts it */
+    int64_t token; /* among all tokens of all sequences */
+} ResponseToken;
+
+static const ResponseToken RESPONSE_START = {.sequence = -1};
+
+/* The next one; false at the end. */
+bool response_next(ResponseToken *at, const Block *block, const Sequences *sequences);
+
+/* Copies the rows that predict response tokens end to end into `rows` (n, C); returns n. */
+int response_rows(float *rows, const float *hidden, const Block *block, const Sequences *sequences,
+                  int channels);
 
 #endif

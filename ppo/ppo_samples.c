@@ -1,0 +1,2 @@
+#include "data/status.h"
+typedef int placeholder;

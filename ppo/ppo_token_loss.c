@@ -1,0 +1,107 @@
+/* The losses of a block of rollouts, with the gradients of their heads. */
+#include "ppo/kl.h"
+#include "ppo/ppo_loss.h"
+#include "ppo/ppo_score.h"
+#include "ppo/ppo_update.h"
+
+#include <math.h>
+#include <string.h>
+
+/* d loss / d logits of one row, in place of its probabilities, with z = logits / T:
+ *   d logp[token] / d z_v = [v = token] - p_v        d H / d z_v = -p_v (log p_v + H) */
+static void logits_gradient(float *probability, int V, int32_t token, double slope, double entropy,
+                            double entropy_slope, double temperature)
+{
+    const double step = -slope / temperature;
+    const double spread = -entropy_slope / temperature;
+    if (spread == 0.0) {
+        const float scale = (float)step;
+        for (int v = 0; v < V; v++) probability[v] *= scale;
+    } else {
+        for (int v = 0; v < V; v++) {
+            const double p = (double)probability[v];
+            const double bonus = p > 0.0 ? spread * (log(p) + entropy) : 0.0;
+            probability[v] = (float)(p * (step + bonus));
+        }
+    }
+    probability[token] -= (float)step;
+}
+
+/* Puts the gradients of gathered rows back where they came from. */
+static void scatter_rows(const TrainerBlock *at_work, const Sequences *sequences)
+{
+    const Block *block = at_work->block;
+    const size_t width = (size_t)at_work->model->shape.channels;
+    float *dhidden = at_work->activations->dhidden;
+    memset(dhidden, 0, (size_t)block->rows * width * sizeof *dhidden);
+    ResponseToken at = RESPONSE_START;
+    for (size_t i = 0; response_next(&at, block, sequences); i++) {
+        memcpy(dhidden + (size_t)at.row * width, at_work->drows + i * width,
+               width * sizeof *dhidden);
+    }
+}
+
+static void add_policy_term(double *sums, PolicyTerm term, double change, double entropy)
+{
+    sums[POLICY_SUM_LOSS] += term.loss;
+    sums[POLICY_SUM_APPROXKL] += kl_k2(change);
+    sums[POLICY_SUM_K3] += kl_k3(-change);
+    sums[POLICY_SUM_CLIPPED] += term.clipped;
+    sums[POLICY_SUM_ENTROPY] += entropy;
+    sums[POLICY_SUM_RATIO] += term.ratio;
+    sums[POLICY_SUM_DEVIATION] += fabs(term.ratio - 1.0);
+}
+
+Status ppo_policy_loss(void *context, double sums[TRAINER_SUMS], TrainerBlock *block)
+{
+    const PpoLoss *loss = context;
+    const PpoConfig *config = loss->config;
+    const Rollout *rollout = loss->rollout;
+    const int V = block->model->shape.vocabulary;
+    const int n = response_rows(block->rows, block->activations->hidden, block->block,
+                                loss->sequences, block->model->shape.channels);
+    language_head_forward(block->logits, block->rows, block->model, n);
+
+    ResponseToken at = RESPONSE_START;
+    for (size_t i = 0; response_next(&at, block->block, loss->sequences); i++) {
+        float *row = block->logits + i * (size_t)V;
+        const int32_t id = rollout->id[at.token];
+        const TokenScore score = token_score(row, row, V, config->temperature, id);
+        /* Rounded as the old one was, so that equal weights have a ratio of exactly 1. */
+        const double logp = (double)(float)score.logp, old_logp = (double)rollout->logp[at.token];
+        const PolicyTerm term =
+            policy_term(logp, old_logp, (double)loss->advantage[at.token], config->clip_range);
+        add_policy_term(sums, term, logp - old_logp, score.entropy);
+        logits_gradient(row, V, id, term.slope / loss->tokens, score.entropy,
+                        -config->entropy_coef / loss->tokens, config->temperature);
+    }
+    if (block->gradient == NULL) return STATUS_OK;
+    language_head_backward(block->drows, block->gradient, block->logits, block->rows, block->model,
+                           n);
+    scatter_rows(block, loss->sequences);
+    return STATUS_OK;
+}
+
+Status ppo_value_loss(void *context, double sums[TRAINER_SUMS], TrainerBlock *block)
+{
+    const PpoLoss *loss = context;
+    const Rollout *rollout = loss->rollout;
+    const int n = response_rows(block->rows, block->activations->hidden, block->block,
+                                loss->sequences, block->model->shape.channels);
+    scalar_head_forward(block->scalar, block->rows, block->model, n);
+
+    ResponseToken at = RESPONSE_START;
+    for (int i = 0; response_next(&at, block->block, loss->sequences); i++) {
+        const ValueTerm term =
+            value_term((double)block->scalar[i], (double)rollout->value[at.token],
+                       (double)rollout->returns[at.token], loss->config->value_clip_range);
+        sums[VALUE_SUM_LOSS] += term.loss;
+        sums[VALUE_SUM_CLIPPED] += term.clipped;
+        block->dscalar[i] = (float)(term.slope / loss->tokens);
+    }
+    if (block->gradient == NULL) return STATUS_OK;
+    scalar_head_backward(block->drows, block->gradient, block->dscalar, block->rows, block->model,
+                         n);
+    scatter_rows(block, loss->sequences);
+    return STATUS_OK;
+}
