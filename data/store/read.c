@@ -1,0 +1,279 @@
+/* Reading: the parent reads the file's bytes, checks their hash and forks; the child, which may
+ * open nothing and has little memory and time, parses them and sends plain arrays through a pipe.
+ * The parent believes nothing of it: what comes is checked against the schema again. */
+#include "data/store/private.h"
+
+#include "data/memory.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { WALL_SECONDS = 120, ALIGNMENT = 64 };
+
+typedef struct Child {
+    pid_t pid;
+    int from;
+    double deadline; /* seconds, monotonic */
+    bool late;
+    bool ended; /* its end of the pipe is closed */
+} Child;
+
+static size_t rounded(size_t bytes)
+{
+    return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+}
+
+static double now(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+/* Waits for something to read; false: too late. */
+static bool wait_for(Child *child)
+{
+    for (;;) {
+        const double left = child->deadline - now();
+        struct pollfd watched = {.fd = child->from, .events = POLLIN};
+        const int ready = left > 0 ? poll(&watched, 1, (int)(left * 1000) + 1) : 0;
+        if (ready > 0) return true;
+        if (ready == 0 || errno != EINTR) {
+            child->late = true;
+            return false;
+        }
+    }
+}
+
+static Status receive(Child *child, void *bytes, size_t count)
+{
+    char *at = bytes;
+    while (count > 0 && wait_for(child)) {
+        const ssize_t got = read(child->from, at, count);
+        if (got < 0 && errno == EINTR) continue;
+        if (got <= 0) {
+            child->ended = true;
+            break;
+        }
+        at += got;
+        count -= (size_t)got;
+    }
+    if (count == 0) return STATUS_OK;
+    return status_fail(STATUS_DATA, "reading it stopped half-way");
+}
+
+/* The refusal that `reply` announces. The text goes to a terminal: printable ASCII only. */
+static Status receive_refusal(Child *child, const StoreReply *reply)
+{
+    char text[STORE_REFUSAL_MAX + 1] = "";
+    if (reply->bytes > STORE_REFUSAL_MAX)
+        return status_fail(STATUS_DATA, "refused without a reason");
+    TRY(receive(child, text, reply->bytes));
+    text[reply->bytes] = '\0';
+    for (char *c = text; *c != '\0'; c++) {
+        if (*c < ' ' || *c > '~') *c = '?';
+    }
+    return status_fail(reply->code == STATUS_FAILED ? STATUS_FAILED : STATUS_DATA, "%s", text);
+}
+
+static Status receive_reply(StoreReply *reply, Child *child)
+{
+    TRY(receive(child, reply, sizeof *reply));
+    if (reply->kind == STORE_REFUSED) return receive_refusal(child, reply);
+    return STATUS_OK;
+}
+
+static Status receive_headers(StoreArray *arrays, size_t *total, Child *child,
+                              const StoreRequest *request)
+{
+    for (int i = 0; i < request->count; i++) {
+        const StoreField *field = &request->schema[i];
+        StoreReply reply;
+        size_t bytes;
+        TRY(receive_reply(&reply, child));
+        if (reply.kind == STORE_ABSENT && field->optional) continue;
+        if (reply.kind != STORE_PRESENT) {
+            return gate_context(status_fail(STATUS_DATA, "missing"), field);
+        }
+        for (int d = 0; d < field->rank; d++) arrays[i].extent[d] = reply.extent[d];
+        TRY(gate_context(gate_measure(&bytes, arrays[i].extent, field), field));
+        if (bytes > STORE_CONTENT_MAX || *total > STORE_CONTENT_MAX - bytes) {
+            return gate_context(status_fail(STATUS_DATA, "%zu bytes are too many", bytes), field);
+        }
+        arrays[i].present = true;
+        arrays[i].count = bytes / store_type_size(field->type);
+        *total += rounded(bytes);
+    }
+    return STATUS_OK;
+}
+
+static Status receive_data(char *data, StoreArray *arrays, Child *child,
+                           const StoreRequest *request)
+{
+    for (int i = 0; i < request->count; i++) {
+        const StoreField *field = &request->schema[i];
+        const size_t bytes = arrays[i].count * store_type_size(field->type);
+        StoreReply reply;
+        if (!arrays[i].present) continue;
+        TRY(receive_reply(&reply, child));
+        if (reply.kind != STORE_DATA || reply.bytes != bytes) {
+            return gate_context(status_fail(STATUS_DATA, "its values do not fit its shape"), field);
+        }
+        TRY(receive(child, data, bytes));
+        arrays[i].data = data;
+        data += rounded(bytes);
+    }
+    return STATUS_OK;
+}
+
+/* Everything the child sends. content->memory holds the arrays' headers, then their data. */
+static Status collect(StoreContent *content, Child *child, const StoreRequest *request)
+{
+    const size_t heads = rounded((size_t)request->count * sizeof(StoreArray));
+    void *block = NULL;
+    size_t total = 0;
+    TRY(memory_claim(&block, heads));
+    Status status = receive_headers(block, &total, child, request);
+    if (status == STATUS_OK) status = memory_resize(&block, heads + total);
+    if (status == STATUS_OK) status = receive_data((char *)block + heads, block, child, request);
+    if (status != STATUS_OK) {
+        memory_release(block);
+        return status;
+    }
+    *content = (StoreContent){.count = request->count, .array = block, .memory = block};
+    return STATUS_OK;
+}
+
+/* How the child ended, where that explains `status`. */
+static Status explain(const Child *child, int ending, Status status)
+{
+    if (child->late) {
+        return status_fail(STATUS_DATA, "the HDF5 library took more than %d s to read it",
+                           WALL_SECONDS);
+    }
+    if (!child->ended) return status;
+    if (WIFSIGNALED(ending) && WTERMSIG(ending) == SIGXCPU) {
+        return status_fail(STATUS_DATA, "the HDF5 library took more than %d s to read it",
+                           STORE_CPU_SECONDS);
+    }
+    if (WIFSIGNALED(ending)) {
+        return status_fail(STATUS_DATA, "the HDF5 library crashed on it (signal %d, %s)",
+                           WTERMSIG(ending), strsignal(WTERMSIG(ending)));
+    }
+    if (WEXITSTATUS(ending) != 0) {
+        return status_fail(STATUS_DATA, "the HDF5 library failed on it (exit status %d)",
+                           WEXITSTATUS(ending));
+    }
+    return status;
+}
+
+/* Ends the child, which has nothing more to say. */
+static Status reap(Child *child, Status status)
+{
+    char none;
+    if (status == STATUS_OK && receive(child, &none, 1) == STATUS_OK) {
+        status = status_fail(STATUS_DATA, "there is more in it than it declares");
+    }
+    close(child->from);
+    if (!child->ended) kill(child->pid, SIGKILL);
+    int ending = 0;
+    while (waitpid(child->pid, &ending, 0) < 0 && errno == EINTR) {
+    }
+    return explain(child, ending, status);
+}
+
+/* Pages of address space this process has: the child starts with as many. */
+static Status measure_mapped(size_t *mapped)
+{
+    Bytes text = {0};
+    unsigned long long pages = 0;
+    Status status = io_read(&text, "/proc/self/statm", 4096);
+    if (status == STATUS_OK && sscanf(text.data, "%llu", &pages) != 1) {
+        status = status_fail(STATUS_IO, "/proc/self/statm: not a number");
+    }
+    bytes_free(&text);
+    *mapped = (size_t)pages * (size_t)sysconf(_SC_PAGESIZE);
+    return status;
+}
+
+static Status start(Child *child, const StoreRequest *request)
+{
+    int ends[2];
+    const pid_t self = getpid();
+    if (pipe(ends) < 0) {
+        return status_fail(STATUS_FAILED, "cannot make a pipe: %s", strerror(errno));
+    }
+    fcntl(ends[0], F_SETFD, FD_CLOEXEC);
+    fcntl(ends[1], F_SETFD, FD_CLOEXEC);
+    *child = (Child){.from = ends[0], .deadline = now() + WALL_SECONDS};
+    child->pid = fork();
+    if (child->pid == 0) store_child(ends[1], self, request);
+
+    const int error = errno;
+    close(ends[1]);
+    if (child->pid < 0) {
+        close(ends[0]);
+        return status_fail(STATUS_FAILED, "cannot start a reader: %s", strerror(error));
+    }
+    return STATUS_OK;
+}
+
+static Status parse(StoreContent *content, Bytes *image, const StoreField *schema, int count)
+{
+    StoreRequest request = {.image = image, .schema = schema, .count = count};
+    Child child;
+    TRY(measure_mapped(&request.mapped));
+    TRY(start(&child, &request));
+    const Status status = reap(&child, collect(content, &child, &request));
+    if (status != STATUS_OK) store_content_free(content);
+    return status;
+}
+
+static Status check_bytes(const Bytes *image, const Digest *expected)
+{
+    static const char signature[] = "\211HDF\r\n\032\n";
+    if (expected != NULL) {
+        char found_text[DIGEST_TEXT], expected_text[DIGEST_TEXT];
+        const Digest found = digest_of(image->data, image->count);
+        digest_text(found_text, found);
+        digest_text(expected_text, *expected);
+        if (!digest_equal(found, *expected)) {
+            return status_fail(STATUS_DATA, "hash is %s, not %s: changed since it was published",
+                               found_text, expected_text);
+        }
+    }
+    if (image->count < sizeof signature - 1 ||
+        memcmp(image->data, signature, sizeof signature - 1) != 0) {
+        return status_fail(STATUS_DATA, "not an HDF5 file");
+    }
+    return STATUS_OK;
+}
+
+Status store_read(StoreContent *content, const char *path, const Digest *expected,
+                  const StoreField *schema, int count)
+{
+    *content = (StoreContent){0};
+    store_setup();
+    Bytes image = {0};
+    Status status = io_read(&image, path, STORE_FILE_MAX);
+    if (status == STATUS_OK) {
+        status = check_bytes(&image, expected);
+        if (status == STATUS_OK) status = parse(content, &image, schema, count);
+        status = status_context(status, "%s", path);
+    }
+    bytes_free(&image);
+    return status;
+}
+
+void store_content_free(StoreContent *content)
+{
+    memory_release(content->memory);
+    *content = (StoreContent){0};
+}
