@@ -72,7 +72,9 @@ static Status parse_flag(Cli *cli, int *at, int argc, char **argv)
     }
     if (flag->argument != NULL && value == NULL) {
         const bool optional = flag->argument[0] == '[';
-        const bool follows = *at + 1 < argc && (!optional || argv[*at + 1][0] != '-');
+        const bool follows =
+            *at + 1 < argc &&
+            (!optional || (argv[*at + 1][0] != '-' && cli->words >= cli->command->minimum));
         if (!follows && !optional) {
             return status_fail(STATUS_USAGE, "%s: %s is missing", flag->name, flag->argument);
         }

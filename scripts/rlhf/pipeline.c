@@ -83,10 +83,12 @@ Status pipeline_find(int *index, const char *name)
         }
     }
     const char *near = config_nearest(name, names, STAGES);
-    return status_fail(STATUS_USAGE, "%s: no such stage; %s%s?", name,
-                       near != NULL ? "did you mean "
-                                    : "is it one of pretrain sft label reward ppo ",
-                       near != NULL ? near : "evaluate");
+    if (near != NULL) {
+        return status_fail(STATUS_USAGE, "%s: no such stage; did you mean %s?", name, near);
+    }
+    return status_fail(STATUS_USAGE,
+                       "%s: no such stage; there are pretrain, sft, label, reward, ppo, evaluate",
+                       name);
 }
 
 Status pipeline_open(Pipeline *pipeline)

@@ -1,2 +1,334 @@
-#include "data/status.h"
-typedef int placeholder;
+#include "scripts/rlhf/run.h"
+
+#include "data/parallel.h"
+#include "data/run_dir.h"
+#include "policy/gemm.h"
+#include "scripts/rlhf/command_list.h"
+#include "scripts/rlhf/interrupt.h"
+#include "scripts/rlhf/progress.h"
+#include "scripts/rlhf/summary.h"
+
+#include <string.h>
+
+enum { CONFIG_BYTES = 1 << 20 };
+
+/* What the hooks of a stage know. */
+typedef struct Watch {
+    Progress *progress;
+    double deadline; /* seconds, monotonic; 0: none */
+} Watch;
+
+static void on_progress(void *context, const StageProgress *now)
+{
+    Watch *watch = context;
+    progress_step(watch->progress, now);
+}
+
+static bool on_should_stop(void *context)
+{
+    const Watch *watch = context;
+    return interrupt_stop() || (watch->deadline > 0 && clock_seconds() > watch->deadline);
+}
+
+static bool on_should_checkpoint(void *context)
+{
+    (void)context;
+    return interrupt_checkpoint();
+}
+
+Status run_path(char path[STAGE_PATH], const char *text)
+{
+    size_t length = strlen(text);
+    if (length == 0) return status_fail(STATUS_USAGE, "the run directory has no name");
+    if (length > 300) {
+        return status_fail(STATUS_USAGE, "the run directory's name is %zu bytes long, at most 300",
+                           length);
+    }
+    while (length > 1 && text[length - 1] == '/') length--;
+    snprintf(path, STAGE_PATH, "%.*s", (int)length, text);
+    return STATUS_OK;
+}
+
+void run_source_name(char name[64], const char *source)
+{
+    const char *slash = strrchr(source, '/');
+    snprintf(name, 64, "%.60s", slash != NULL ? slash + 1 : source);
+    char *dot = strrchr(name, '.');
+    if (dot != NULL && strcmp(dot, ".json") == 0) *dot = '\0';
+}
+
+static Status needs_restart(const Pipeline *pipeline, int index)
+{
+    const char *name = pipeline_stages[index].name;
+    return status_fail(STATUS_SETTINGS,
+                       "%s/%s: made from other settings or inputs; --restart %s does it again, "
+                       "with all after it",
+                       pipeline->run, name, name);
+}
+
+/* A stage under way goes on only from checkpoints that were made from the same. */
+static Status check_begun(const Pipeline *pipeline, int index)
+{
+    char folder[STAGE_PATH], checkpoint[STAGE_PATH];
+    snprintf(folder, sizeof folder, "%s/%s", pipeline->run, pipeline_stages[index].name);
+    Manifest manifest = {0};
+    Digest digest;
+    bool found;
+    int damaged;
+    TRY(checkpoint_newest(&found, checkpoint, &manifest, &damaged, folder));
+    if (!found) return STATUS_OK;
+    TRY(pipeline_made_from(&digest, pipeline, index));
+    return digest_equal(digest, manifest.made_from) ? STATUS_OK : needs_restart(pipeline, index);
+}
+
+/* Nothing has been changed yet: does what lies there fit the settings, up to where work begins? */
+static Status check_changes(const Pipeline *pipeline, int last)
+{
+    for (int i = 0; i <= last; i++) {
+        StageState state;
+        TRY(pipeline_state(&state, pipeline, i));
+        if (state == STAGE_CHANGED) return needs_restart(pipeline, i);
+        if (state == STAGE_BEGUN) return check_begun(pipeline, i);
+        if (state == STAGE_MISSING) return STATUS_OK;
+    }
+    return STATUS_OK;
+}
+
+/* config.json, unless it says the same already. */
+static Status write_config(const RunDir *directory, const Bytes *config)
+{
+    char path[STAGE_PATH + 16];
+    snprintf(path, sizeof path, "%s/config.json", directory->path);
+    Bytes present = {0};
+    bool same = false;
+    Status status = STATUS_OK;
+    if (io_exists(path)) {
+        status = io_read(&present, path, CONFIG_BYTES);
+        same = status == STATUS_OK && present.count == config->count &&
+               memcmp(present.data, config->data, config->count) == 0;
+    }
+    if (status == STATUS_OK && !same) status = run_dir_write_config(directory, config->data);
+    bytes_free(&present);
+    return status;
+}
+
+static Status run_one(const Pipeline *pipeline, Progress *progress, int index)
+{
+    StageState state;
+    TRY(pipeline_state(&state, pipeline, index));
+    const char *name = pipeline_stages[index].name;
+    if (state == STAGE_CHANGED) return needs_restart(pipeline, index);
+    if (state == STAGE_FINISHED) {
+        progress_say(progress, "%-8s finished already", name);
+        return STATUS_OK;
+    }
+    progress_begin(progress, name);
+    const Status status = pipeline_run_stage(pipeline, index);
+    progress_end(progress, status == STATUS_OK        ? "done"
+                           : status == STATUS_STOPPED ? "stopped"
+                                                      : "failed");
+    return status;
+}
+
+static Status run_stages(const RunRequest *request, const Pipeline *pipeline, Progress *progress)
+{
+    for (int i = request->first; i <= request->last; i++) {
+        TRY(run_one(pipeline, progress, i));
+        if (i < request->last && on_should_stop(pipeline->hooks.context)) {
+            return status_fail(STATUS_STOPPED, "stopped after %s", pipeline_stages[i].name);
+        }
+    }
+    return STATUS_OK;
+}
+
+/* Under the lock, with the task open. */
+static Status run_in_directory(const RunRequest *request, const RunDir *directory,
+                               const Pipeline *pipeline, Progress *progress)
+{
+    if (request->restart > 0) TRY(check_changes(pipeline, request->restart - 1));
+    if (request->restart >= 0) TRY(pipeline_forget(request->run, request->restart));
+    TRY(check_changes(pipeline, request->last));
+    TRY(write_config(directory, &pipeline->config));
+    TRY(life_record(directory, pipeline->options));
+    TRY(progress_log(progress, request->run));
+    progress_say(progress, "run      %s, task %s, seed %lld, %d thread%s", request->run,
+                 request->settings.task.name, (long long)request->settings.seed,
+                 (int)pipeline->options->threads, pipeline->options->threads == 1 ? "" : "s");
+    const Status status = run_stages(request, pipeline, progress);
+    if (status == STATUS_STOPPED) {
+        progress_say(progress, "go on with: rlhf resume %s", request->run);
+    } else if (status == STATUS_OK && request->first == 0 && request->last < STAGES - 1) {
+        progress_say(progress, "stopped after %s, as asked; go on with: rlhf resume %s",
+                     pipeline_stages[request->last].name, request->run);
+    }
+    return status;
+}
+
+static Status run_locked(const RunRequest *request, const RunDir *directory, FILE *errors)
+{
+    if (run_dir_exists(request->run) && !request->resume && request->restart < 0) {
+        return status_fail(STATUS_SETTINGS,
+                           "%s: holds a run already; --resume goes on with it, --restart starts it "
+                           "again",
+                           request->run);
+    }
+    Options options = request->options;
+    if (options.threads == 0) options.threads = parallel_cpus();
+    Progress progress = progress_on(errors);
+    if (request->prefix != NULL) {
+        progress.terminal.live = false; /* lines of several runs share the terminal */
+        snprintf(progress.prefix, sizeof progress.prefix, "%.60s  ", request->prefix);
+    }
+    const double deadline = options.max_hours > 0 ? clock_seconds() + 3600 * options.max_hours : 0;
+    Watch watch = {&progress, deadline};
+    Pipeline pipeline = {.settings = &request->settings,
+                         .options = &options,
+                         .run = request->run,
+                         .hooks = {&watch, on_progress, on_should_stop, on_should_checkpoint}};
+    Status status = pipeline_open(&pipeline);
+    if (status == STATUS_OK) {
+        status = run_in_directory(request, directory, &pipeline, &progress);
+    }
+    pipeline_close(&pipeline);
+    progress_close(&progress);
+    return status;
+}
+
+Status run_execute(const RunRequest *request, FILE *out, FILE *errors)
+{
+    TRY(gemm_setup());
+    interrupt_install();
+    RunDir directory = {.lock = -1};
+    TRY(run_dir_open(&directory, request->run));
+    const Status status = run_locked(request, &directory, errors);
+    run_dir_close(&directory);
+    TRY(status);
+    if (request->quiet || request->last < STAGES - 1) return STATUS_OK;
+    return request->json ? summary_json(out, request->run) : summary_print(out, request->run);
+}
+
+/* The flags that run, resume and the stages share. */
+static Status read_request(RunRequest *request, const Cli *cli)
+{
+    for (int i = 0; i < cli->givens; i++) {
+        const Given *given = &cli->given[i];
+        if (strcmp(given->flag->name, "--set") == 0) {
+            TRY(settings_set(&request->settings, &request->options, given->value));
+        }
+    }
+    TRY(cli_number(&request->options.max_hours, cli, "--max-hours", request->options.max_hours, 0,
+                   1e6));
+    const char *until = cli_value(cli, "--until");
+    if (until != NULL) TRY(pipeline_find(&request->last, until));
+    request->json = cli_has(cli, "--json");
+    return settings_check(&request->settings);
+}
+
+static RunRequest empty_request(void)
+{
+    RunRequest request = {.last = STAGES - 1, .restart = -1};
+    const ConfigTable table = options_table();
+    config_defaults(&table, &request.options);
+    return request;
+}
+
+/* DIR/config.json, gone on with. */
+static Status request_of_run(RunRequest *request, const Cli *cli)
+{
+    *request = empty_request();
+    request->resume = true;
+    TRY(run_path(request->run, cli->word[0]));
+    TRY(settings_of_run(&request->settings, request->run));
+    return read_request(request, cli);
+}
+
+Status command_resume(Cli *cli)
+{
+    RunRequest request;
+    TRY(request_of_run(&request, cli));
+    return run_execute(&request, cli->out, cli->errors);
+}
+
+Status command_stage(Cli *cli)
+{
+    RunRequest request;
+    int index;
+    TRY(pipeline_find(&index, cli->command->name));
+    TRY(request_of_run(&request, cli));
+    request.first = request.last = index;
+    if (cli_has(cli, "--restart")) request.restart = index;
+    return run_execute(&request, cli->out, cli->errors);
+}
+
+static Status read_restart(RunRequest *request, const Cli *cli)
+{
+    if (!cli_has(cli, "--restart")) return STATUS_OK;
+    if (cli_has(cli, "--resume")) {
+        return status_fail(STATUS_USAGE, "--resume and --restart exclude each other");
+    }
+    request->restart = 0;
+    const char *stage = cli_value(cli, "--restart");
+    return stage != NULL ? pipeline_find(&request->restart, stage) : STATUS_OK;
+}
+
+/* --seeds and lists in --set. */
+static Status run_sweep(const RunRequest *base, const Cli *cli)
+{
+    const char *set[64];
+    SweepRequest sweep = {.source = cli->word[0],
+                          .folder = base->options.out[0] != '\0' ? base->options.out : "runs",
+                          .seeds = cli_value(cli, "--seeds"),
+                          .set = set,
+                          .base = *base};
+    for (int i = 0; i < cli->givens; i++) {
+        if (strcmp(cli->given[i].flag->name, "--set") != 0) continue;
+        if (sweep.sets == 64) return status_fail(STATUS_USAGE, "--set: more than 64 of them");
+        set[sweep.sets++] = cli->given[i].value;
+    }
+    int64_t jobs;
+    TRY(cli_integer(&jobs, cli, "--jobs", 1, 1, 64));
+    sweep.jobs = (int)jobs;
+    return sweep_execute(&sweep, cli->out, cli->errors);
+}
+
+static bool is_sweep(const Cli *cli)
+{
+    if (cli_has(cli, "--seeds")) return true;
+    for (int i = 0; i < cli->givens; i++) {
+        const Given *given = &cli->given[i];
+        if (strcmp(given->flag->name, "--set") == 0 && sweep_is_list(given->value)) return true;
+    }
+    return false;
+}
+
+/* --out or the option of that name; else runs/NAME-sSEED. */
+static Status choose_directory(RunRequest *request, const Cli *cli)
+{
+    char name[64], path[128];
+    run_source_name(name, cli->word[0]);
+    snprintf(path, sizeof path, "runs/%s-s%lld", name, (long long)request->settings.seed);
+    const char *out = request->options.out;
+    return run_path(request->run, out[0] != '\0' ? out : path);
+}
+
+Status command_run(Cli *cli)
+{
+    RunRequest request = empty_request();
+    request.resume = cli_has(cli, "--resume");
+    TRY(settings_load(&request.settings, cli->word[0]));
+    TRY(read_restart(&request, cli));
+    const char *out = cli_value(cli, "--out");
+    if (out != NULL) {
+        TRY(run_path(request.run, out));
+        if (strlen(request.run) >= sizeof request.options.out) {
+            return status_fail(STATUS_USAGE, "--out: longer than %zu bytes",
+                               sizeof request.options.out - 1);
+        }
+        snprintf(request.options.out, sizeof request.options.out, "%.255s", request.run);
+    }
+    if (is_sweep(cli)) return run_sweep(&request, cli);
+    TRY(read_request(&request, cli));
+    TRY(choose_directory(&request, cli));
+    if (cli_has(cli, "--dry-run")) return plan_print(cli->out, &request);
+    return run_execute(&request, cli->out, cli->errors);
+}
