@@ -1,2 +1,251 @@
-#include "data/status.h"
-typedef int placeholder;
+#include "data/json.h"
+#include "data/prompts.h"
+#include "ppo/ppo_run.h"
+#include "reward/inputs.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+void ppo_rollout_layout(PpoRun *run, Arena *arena)
+{
+    const int64_t rollouts = run->job->config->rollouts;
+    const int64_t tokens = rollouts * run->reference.shape.positions;
+    rollout_layout(&run->rollout, arena, (int)rollouts, tokens);
+    run->request = arena_push(arena, (size_t)rollouts, sizeof *run->request);
+    run->entropy = arena_doubles(arena, (size_t)tokens);
+    run->kl_exact = arena_doubles(arena, (size_t)tokens);
+    run->compact = arena_floats(arena, (size_t)tokens);
+}
+
+GenerateConfig ppo_sampling(const PpoRun *run, RngPurpose purpose, int64_t step)
+{
+    return (GenerateConfig){
+        .temperature = run->job->config->temperature,
+        .top_p = 1.0,
+        .response_tokens = (int)run->job->task->config->response_tokens,
+        .end = tokenizer_end(run->tokenizer),
+        .threads = run->job->stage->threads,
+        .seed = run->job->stage->seed,
+        .stage = RNG_PPO,
+        .purpose = purpose,
+        .step = (uint64_t)step,
+    };
+}
+
+static Status rollout_path(char path[STAGE_PATH], const PpoRun *run, int64_t step)
+{
+    char file[64];
+    snprintf(file, sizeof file, "rollouts/%06" PRId64 ".h5", step);
+    return stage_path(path, run->job->stage, file);
+}
+
+/* One answer to each of this iteration's prompts. */
+static Status answer_prompts(Sequences *answers, PpoRun *run, int64_t step)
+{
+    Rollout *rollout = &run->rollout;
+    const int count = (int)run->job->config->rollouts;
+    for (int i = 0; i < count; i++) {
+        rollout->prompt_id[i] = (step - 1) * count + i;
+        run->request[i] =
+            (GenerateRequest){.prompt_id = rollout->prompt_id[i], .sample = 0, .prompt = i};
+    }
+    Sequences prompts = {0};
+    const GenerateConfig config = ppo_sampling(run, RNG_SAMPLING, step);
+    Status status = prompts_read(&prompts, run->job->task, run->tokenizer, TASK_TRAIN,
+                                 rollout->prompt_id, count);
+    if (status == STATUS_OK) {
+        status = generate(answers, rollout->terminated, &run->policy, &prompts, run->request, count,
+                          &config);
+    }
+    sequences_free(&prompts);
+    return status;
+}
+
+static void zero_token_columns(Rollout *rollout)
+{
+    float *const columns[] = {rollout->logp,   rollout->reference_logp, rollout->value,
+                              rollout->reward, rollout->advantage,      rollout->returns};
+    for (size_t c = 0; c < sizeof columns / sizeof columns[0]; c++) {
+        memset(columns[c], 0, (size_t)rollout->tokens * sizeof *columns[c]);
+    }
+}
+
+/* Ids and lengths; prompt tokens carry zeros in every column. */
+static void take_answers(PpoRun *run, const Sequences *answers, int64_t step)
+{
+    Rollout *rollout = &run->rollout;
+    rollout->step = step;
+    rollout->kl_coef = run->state.kl_coef;
+    rollout->temperature = run->job->config->temperature;
+    rollout->policy = model_digest(&run->policy);
+    rollout->reference = model_digest(&run->reference);
+    rollout->reward_model = model_digest(&run->reward_model);
+    rollout->critic = model_digest(&run->critic);
+    rollout->count = answers->count;
+    rollout->tokens = sequences_tokens(answers);
+    memcpy(rollout->id, answers->token, (size_t)rollout->tokens * sizeof *rollout->id);
+    memcpy(rollout->offset, answers->offset,
+           ((size_t)rollout->count + 1) * sizeof *rollout->offset);
+    zero_token_columns(rollout);
+    for (int i = 0; i < rollout->count; i++) {
+        rollout->prompt_length[i] = answers->prompt[i];
+        rollout->response_length[i] = (int32_t)sequences_response(answers, i);
+        rollout->truncated[i] = !rollout->terminated[i];
+        for (int64_t t = rollout->offset[i]; t < rollout->offset[i + 1]; t++) {
+            rollout->is_response[t] = t - rollout->offset[i] >= rollout->prompt_length[i];
+        }
+    }
+}
+
+/* Cuts the blocks in which everything from here on is computed. */
+static Status cut_blocks(BlockPlan *plan, PpoRun *run)
+{
+    Rollout *rollout = &run->rollout;
+    const PpoConfig *config = run->job->config;
+    for (int i = 0; i < rollout->count; i++) {
+        /* The lengths, until the blocks are known. */
+        rollout->block[i] = rollout->prompt_length[i] + rollout->response_length[i];
+    }
+    TRY(block_plan_cut(plan, rollout->block, rollout->count, 1,
+                       (int)(config->minibatches * config->shards)));
+    for (int b = 0; b < plan->blocks; b++) {
+        for (int m = plan->first[b]; m < plan->first[b + 1]; m++) {
+            rollout->block[plan->member[m]] = b;
+        }
+    }
+    return STATUS_OK;
+}
+
+static Status score_rollout(PpoRun *run)
+{
+    Rollout *rollout = &run->rollout;
+    const Sequences sequences = rollout_sequences(rollout);
+    const PpoNetworks networks = {.policy = &run->policy,
+                                  .reference = &run->reference,
+                                  .reward_model = &run->reward_model,
+                                  .critic = &run->critic};
+    const PpoScores scores = {.logp = rollout->logp,
+                              .reference_logp = rollout->reference_logp,
+                              .value = rollout->value,
+                              .entropy = run->entropy,
+                              .kl_exact = run->kl_exact,
+                              .raw_score = rollout->raw_score};
+    BlockPlan plan;
+    TRY(cut_blocks(&plan, run));
+    Status status =
+        ppo_score(&run->scorer, &scores, &networks, &sequences, &plan, rollout->temperature);
+    block_plan_free(&plan);
+    if (status == STATUS_OK) {
+        status = answers_gold(rollout->gold, run->job->task, &sequences, run->tokenizer);
+    }
+    for (int i = 0; i < rollout->count && status == STATUS_OK; i++) {
+        rollout->score[i] = (float)ppo_config_score(run->job->config, (double)rollout->raw_score[i],
+                                                    rollout->terminated[i]);
+    }
+    return status;
+}
+
+/* What must hold whatever the settings are. */
+static Status check_rollout(const PpoRun *run)
+{
+    const Rollout *rollout = &run->rollout;
+    if (!digest_equal(rollout->reference, run->reference_digest)) {
+        return status_fail(STATUS_BROKEN, "the reference has changed");
+    }
+    if (!digest_equal(rollout->reward_model, run->reward_digest)) {
+        return status_fail(STATUS_BROKEN, "the reward model has changed");
+    }
+    const bool moved = rollout->step > run->critic_warmup + 1;
+    for (int i = 0; i < rollout->count && !moved; i++) {
+        for (int64_t t = rollout->offset[i]; t < rollout->offset[i + 1]; t++) {
+            if (rollout->logp[t] == rollout->reference_logp[t]) continue;
+            return status_fail(STATUS_BROKEN,
+                               "sequence %d, token %" PRId64 ": logp is %.9g and reference_logp "
+                               "%.9g before the first update",
+                               i, t - rollout->offset[i], (double)rollout->logp[t],
+                               (double)rollout->reference_logp[t]);
+        }
+    }
+    for (int i = 0; i < rollout->count; i++) {
+        if (!isfinite(rollout->rlhf_reward[i])) {
+            return status_fail(STATUS_DIVERGED, "sequence %d: rlhf_reward is %g", i,
+                               (double)rollout->rlhf_reward[i]);
+        }
+    }
+    return STATUS_OK;
+}
+
+/* What is known of the rollout and does not stand in its file. */
+static void score_metrics(double *value, const PpoRun *run)
+{
+    const Rollout *rollout = &run->rollout;
+    double entropy = 0.0, kl = 0.0, tokens = 0.0;
+    for (int64_t t = 0; t < rollout->tokens; t++) {
+        if (!rollout->is_response[t]) continue;
+        entropy += run->entropy[t];
+        kl += run->kl_exact[t];
+        tokens += 1.0;
+    }
+    value[PPO_SAMPLING_ENTROPY] = entropy / tokens;
+    value[PPO_KL_EXACT] = kl / rollout->count;
+}
+
+Status ppo_rollout(PpoRun *run, int64_t step, double *value)
+{
+    const PpoJob *job = run->job;
+    Sequences answers = {0};
+    Status status = answer_prompts(&answers, run, step);
+    if (status == STATUS_OK) take_answers(run, &answers, step);
+    sequences_free(&answers);
+    TRY(status);
+    if (stage_should_stop(job->stage)) return status_fail(STATUS_STOPPED, "stopped");
+
+    TRY(score_rollout(run));
+    ppo_shape(&run->rollout, run->compact, job->config);
+    TRY(check_rollout(run));
+    ppo_rollout_metrics(value, &run->rollout);
+    score_metrics(value, run);
+
+    char path[STAGE_PATH];
+    TRY(rollout_path(path, run, step));
+    return rollout_write(&run->rollout, run->tokenizer, (int)job->text_rows, job->config_text, path,
+                         NULL);
+}
+
+static Status list_file(JsonWriter *json, const char *folder, int64_t step)
+{
+    char name[64], digest[DIGEST_TEXT];
+    snprintf(name, sizeof name, "%06" PRId64 ".h5", step);
+    Manifest one = {0};
+    TRY(manifest_add(&one, folder, name));
+    digest_text(digest, one.file[0].digest);
+    json_open(json, NULL, '{');
+    json_put_text(json, "name", name);
+    json_put_integer(json, "size", (int64_t)one.file[0].size);
+    json_put_text(json, "xxh3", digest);
+    json_close(json);
+    return STATUS_OK;
+}
+
+Status ppo_rollouts_list(const PpoRun *run)
+{
+    char folder[STAGE_PATH], path[STAGE_PATH];
+    TRY(stage_path(folder, run->job->stage, "rollouts"));
+    TRY(stage_path(path, run->job->stage, "rollouts/manifest.json"));
+    Bytes text = {0};
+    JsonWriter json = json_writer(&text, 2);
+    json_open(&json, NULL, '{');
+    json_open(&json, "files", '[');
+    Status status = STATUS_OK;
+    for (int64_t step = 1; step <= run->state.step && status == STATUS_OK; step++) {
+        status = list_file(&json, folder, step);
+    }
+    json_close(&json);
+    json_close(&json);
+    if (status == STATUS_OK) status = json_done(&json);
+    if (status == STATUS_OK) status = io_publish(path, text.data, text.count);
+    bytes_free(&text);
+    return status;
+}

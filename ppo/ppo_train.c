@@ -1,2 +1,274 @@
-#include "data/status.h"
-typedef int placeholder;
+#include "ppo/ppo_train.h"
+
+#include "data/prompts.h"
+#include "policy/network_file.h"
+#include "ppo/ppo_run.h"
+#include "reward/inputs.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+
+enum {
+    BLIND_CRITIC_WARMUP = 5, /* iterations, where the critic knows nothing of the reward model */
+    PUBLISHED_MAX = 2 * NETWORK_FILES_MAX + 3,
+};
+
+/* ---- what it starts from ---- */
+
+static Status check_shapes(const PpoRun *run)
+{
+    const ModelShape a = run->reference.shape, b = run->reward_model.shape;
+    const int known = tokenizer_vocabulary(run->tokenizer);
+    if (a.vocabulary != known) {
+        return status_fail(STATUS_DATA, "sft/policy.h5 has %d ids, sft/tokenizer.json %d",
+                           a.vocabulary, known);
+    }
+    if (a.vocabulary != b.vocabulary || a.positions != b.positions || a.channels != b.channels ||
+        a.heads != b.heads || a.layers != b.layers) {
+        return status_fail(STATUS_DATA, "reward/model.h5 is not of the shape of sft/policy.h5");
+    }
+    return STATUS_OK;
+}
+
+static Status read_inputs(PpoRun *run)
+{
+    const char *folder = run->job->stage->run;
+    TRY(stage_read_tokenizer(&run->tokenizer, folder, "sft"));
+    TRY(input_network(&run->reference, folder, "sft", "policy"));
+    TRY(input_network(&run->reward_model, folder, "reward", "model"));
+    TRY(check_shapes(run));
+    run->reference_digest = model_digest(&run->reference);
+    run->reward_digest = model_digest(&run->reward_model);
+
+    const int64_t warmup = run->job->config->critic_warmup;
+    const bool blind = !run->reward_model.shape.causal && warmup < BLIND_CRITIC_WARMUP;
+    run->critic_warmup = blind ? BLIND_CRITIC_WARMUP : warmup;
+    return STATUS_OK;
+}
+
+/* The policy is the reference; the critic the reward model, where that reads as a critic must. */
+static Status first_networks(PpoRun *run)
+{
+    TRY(model_init(&run->policy, run->reference.shape));
+    model_copy(&run->policy, &run->reference);
+    ModelShape shape = run->reference.shape;
+    shape.head = HEAD_VALUE;
+    TRY(model_init(&run->critic, shape));
+    if (run->reward_model.shape.causal) {
+        model_value_from_score(&run->critic, &run->reward_model);
+    } else {
+        model_copy(&run->critic, &run->reference);
+    }
+    return STATUS_OK;
+}
+
+static void run_layout(PpoRun *run, Arena *arena)
+{
+    ppo_rollout_layout(run, arena);
+    ppo_samples_layout(run, arena);
+}
+
+/* All memory, and the moments of the checkpoint in place of fresh ones. */
+static Status claim_memory(PpoRun *run, AdamW *policy_moments, AdamW *critic_moments)
+{
+    const ModelShape shape = run->reference.shape;
+    const int longest = shape.positions, threads = run->job->stage->threads;
+    const int rows = longest > BLOCK_ROWS ? longest : BLOCK_ROWS;
+    Arena plan = arena_measure();
+    run_layout(run, &plan);
+    TRY(arena_init(&run->arena, plan.used));
+    run_layout(run, &run->arena);
+    TRY(ppo_scorer_init(&run->scorer, shape, rows, longest, threads));
+    TRY(ppo_updater_init(&run->updater, &run->policy, &run->critic, run->job->config, rows, longest,
+                         threads));
+    if (policy_moments->m == NULL) return STATUS_OK;
+    adamw_free(&run->updater.policy.adamw);
+    adamw_free(&run->updater.critic.adamw);
+    run->updater.policy.adamw = *policy_moments;
+    run->updater.critic.adamw = *critic_moments;
+    *policy_moments = *critic_moments = (AdamW){0};
+    return STATUS_OK;
+}
+
+/* The rollout files of the steps done belong to what is published. */
+static Status check_rollout_files(const PpoRun *run)
+{
+    for (int64_t step = 1; step <= run->state.step; step++) {
+        char file[64], path[STAGE_PATH];
+        snprintf(file, sizeof file, "rollouts/%06" PRId64 ".h5", step);
+        TRY(stage_path(path, run->job->stage, file));
+        if (!io_exists(path)) {
+            return status_fail(STATUS_DATA, "%s: missing; start the stage again", path);
+        }
+    }
+    return STATUS_OK;
+}
+
+static Status begin(PpoRun *run)
+{
+    Stage *stage = run->job->stage;
+    char folder[STAGE_PATH];
+    TRY(ppo_config_check(run->job->config));
+    TRY(read_inputs(run));
+    TRY(stage_open(stage, &ppo_metrics));
+    TRY(stage_path(folder, stage, "rollouts"));
+    TRY(io_make_folder(folder));
+
+    AdamW policy_moments = {0}, critic_moments = {0};
+    Status status = stage->resumed ? ppo_load_networks(run, &policy_moments, &critic_moments)
+                                   : first_networks(run);
+    if (status == STATUS_OK) status = claim_memory(run, &policy_moments, &critic_moments);
+    adamw_free(&policy_moments);
+    adamw_free(&critic_moments);
+    TRY(status);
+    if (!stage->resumed) return STATUS_OK;
+    TRY(ppo_load_state(run));
+    return check_rollout_files(run);
+}
+
+/* ---- iterations ---- */
+
+static bool sample_due(const PpoRun *run, int64_t step)
+{
+    const PpoConfig *config = run->job->config;
+    if (config->sample_every == 0) return false;
+    return step % config->sample_every == 0 || step == config->steps;
+}
+
+static bool asked_to_stop(void *context)
+{
+    return stage_should_stop(context);
+}
+
+/* An update may only be dropped where the step before it can be loaded again. */
+static Status update(PpoRun *run, PpoUpdateReport *report)
+{
+    const bool committed = run->state.step == 0 || run->last_checkpoint == run->state.step;
+    const PpoUpdateJob job = {
+        .rollout = &run->rollout,
+        .config = run->job->config,
+        .seed = run->job->stage->seed,
+        .critic_only = run->rollout.step <= run->critic_warmup,
+        .should_stop = committed ? asked_to_stop : NULL,
+        .context = run->job->stage,
+    };
+    return ppo_update(report, &run->updater, &job);
+}
+
+static void update_metrics(double *value, const PpoRun *run, const PpoUpdateReport *report)
+{
+    const PpoConfig *config = run->job->config;
+    const int64_t step = run->rollout.step;
+    const bool warming = step <= run->critic_warmup;
+    value[PPO_APPROXKL] = report->approxkl;
+    value[PPO_APPROXKL_K3] = report->approxkl3;
+    value[PPO_CLIPFRAC] = report->clipfrac;
+    value[PPO_UPDATE_ENTROPY] = report->entropy;
+    value[PPO_POLICY_LOSS] = report->policy_loss;
+    value[PPO_VALUE_LOSS] = report->value_loss;
+    value[PPO_VALUE_CLIPFRAC] = report->value_clipfrac;
+    value[PPO_RATIO] = report->ratio;
+    value[PPO_RATIO_VAR] = report->ratio_variance;
+    value[PPO_FIRST_RATIO] = report->first_deviation;
+    value[PPO_POLICY_NORM] = report->policy_norm;
+    value[PPO_CRITIC_NORM] = report->critic_norm;
+    value[PPO_EPOCHS] = report->epochs;
+    value[PPO_LR] = warming ? 0.0 : schedule_rate(&config->optimiser, step - 1, config->steps);
+    value[PPO_CRITIC_LR] = schedule_rate(&config->critic_optimiser, step - 1, config->steps);
+    value[PPO_EPISODE] = (double)(step * config->rollouts);
+}
+
+static Status iterate(PpoRun *run, int64_t step)
+{
+    Stage *stage = run->job->stage;
+    const PpoConfig *config = run->job->config;
+    static const char *const shown[] = {"objective/kl", "objective/scores", "objective/gold", NULL};
+    double value[PPO_METRICS];
+    PpoUpdateReport report;
+    TRY(ppo_rollout(run, step, value));
+    ppo_note_best(run, step, value);
+    if (stage_should_stop(stage)) return status_fail(STATUS_STOPPED, "stopped");
+    TRY(update(run, &report));
+    update_metrics(value, run, &report);
+
+    run->state.step = step;
+    if (step > run->critic_warmup) {
+        run->state.kl_coef = ppo_config_next_kl_coef(config, run->state.kl_coef, value[PPO_KL]);
+    }
+    TRY(stage_record(stage, step, config->steps, run->rollout.tokens, value, shown));
+    if (sample_due(run, step)) TRY(ppo_samples_add(run, step));
+    const bool due = stage_checkpoint_due(stage);
+    if (due || step % ppo_keep_every(run->job) == 0) return ppo_save(run);
+    return STATUS_OK;
+}
+
+/* Leaves after the last finished step, committed. */
+static Status stop(PpoRun *run)
+{
+    if (run->state.step > 0 && run->last_checkpoint != run->state.step) TRY(ppo_save(run));
+    return status_fail(STATUS_STOPPED, "stopped after step %" PRId64 " of %" PRId64,
+                       run->state.step, run->job->config->steps);
+}
+
+static Status iterations(PpoRun *run)
+{
+    if (run->state.step == 0 && sample_due(run, 0)) TRY(ppo_samples_add(run, 0));
+    while (run->state.step < run->job->config->steps) {
+        if (stage_should_stop(run->job->stage)) return stop(run);
+        const int64_t step = run->state.step + 1;
+        const Status status = iterate(run, step);
+        if (status == STATUS_STOPPED) return stop(run);
+        if (status != STATUS_OK) return status_context(status, "ppo step %" PRId64, step);
+    }
+    return STATUS_OK;
+}
+
+static Status publish(PpoRun *run)
+{
+    Stage *stage = run->job->stage;
+    const int32_t end = tokenizer_end(run->tokenizer);
+    char names[PUBLISHED_MAX][128];
+    int count = 0;
+    TRY(network_write(names, &count, stage->folder, "policy", &run->policy, NULL, end));
+    TRY(network_write(names, &count, stage->folder, "critic", &run->critic, NULL, end));
+    TRY(input_copy_tokenizer(stage, "sft"));
+    TRY(ppo_rollouts_list(run));
+    snprintf(names[count++], 128, "tokenizer.json");
+    snprintf(names[count++], 128, "rollouts/manifest.json");
+    if (run->samples.count > 0) {
+        TRY(ppo_samples_write(run, stage->folder));
+        snprintf(names[count++], 128, "samples.h5");
+    }
+    const char *list[PUBLISHED_MAX];
+    for (int i = 0; i < count; i++) list[i] = names[i];
+    return stage_finish(stage, run->state.step, list, count);
+}
+
+static void run_free(PpoRun *run)
+{
+    ppo_updater_free(&run->updater);
+    ppo_scorer_free(&run->scorer);
+    sequences_free(&run->samples.answers);
+    arena_free(&run->arena);
+    model_free(&run->policy);
+    model_free(&run->reference);
+    model_free(&run->reward_model);
+    model_free(&run->critic);
+    tokenizer_free(run->tokenizer);
+}
+
+Status ppo_run(const PpoJob *job)
+{
+    PpoRun run = {
+        .job = job,
+        .state = {.kl_coef = job->config->kl_coef, .proxy_step = PPO_NONE, .gold_step = PPO_NONE},
+        .last_checkpoint = PPO_NONE,
+    };
+    Status status = begin(&run);
+    if (status == STATUS_OK) status = iterations(&run);
+    if (status == STATUS_OK) status = publish(&run);
+    stage_close(job->stage);
+    run_free(&run);
+    return status;
+}

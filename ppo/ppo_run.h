@@ -1,0 +1,82 @@
+/* What the PPO stage holds while it runs. For its own files: rollouts, samples, checkpoints and the
+ * loop over iterations. */
+#ifndef PPO_PPO_RUN_H
+#define PPO_PPO_RUN_H
+
+#include "data/rollout.h"
+#include "policy/generate.h"
+#include "ppo/ppo_score.h"
+#include "ppo/ppo_train.h"
+#include "ppo/ppo_update.h"
+
+enum { PPO_SAMPLE_PROMPTS = 16, PPO_NONE = -1 };
+
+/* Numbers that a checkpoint carries beside the networks. */
+typedef struct PpoState {
+    int64_t step;        /* iterations done */
+    double kl_coef;      /* of the next iteration */
+    int64_t proxy_step;  /* checkpoint with the best proxy inside the KL budget, or PPO_NONE */
+    int64_t gold_step;   /* with the best gold, or PPO_NONE; says which to keep and nothing else */
+    double proxy, gold;  /* of those */
+} PpoState;
+
+/* Answers to the 16 fixed prompts through time. */
+typedef struct PpoSamples {
+    Sequences answers;
+    int count, capacity; /* samples */
+    /* (capacity) */
+    int64_t *step, *prompt_id;
+    float *score, *gold;
+    uint8_t *terminated;
+} PpoSamples;
+
+typedef struct PpoRun {
+    const PpoJob *job;
+    Tokenizer *tokenizer;
+    Model policy, reference, reward_model, critic;
+    Digest reference_digest, reward_digest; /* as they were at the start */
+    PpoUpdater updater;
+    PpoScorer scorer;
+    PpoState state;
+    int64_t last_checkpoint; /* its step, or PPO_NONE */
+    int64_t critic_warmup;   /* first iterations that train only the critic */
+    PpoSamples samples;
+    /* one iteration */
+    Rollout rollout;
+    GenerateRequest *request;   /* (rollouts) */
+    double *entropy, *kl_exact; /* (tokens) */
+    float *compact;             /* (tokens) scratch */
+    Arena arena;
+} PpoRun;
+
+/* How answers are drawn: as they are scored, without top-k and top-p. */
+GenerateConfig ppo_sampling(const PpoRun *run, RngPurpose purpose, int64_t step);
+
+/* ---- ppo_rollout.c ---- */
+
+void ppo_rollout_layout(PpoRun *run, Arena *arena);
+/* Answers, scores, rewards and advantages of iteration `step` into run->rollout and its metrics
+ * into value[PPO_METRICS]; writes rollouts/NNNNNN.h5. Asked to stop: STATUS_STOPPED. */
+Status ppo_rollout(PpoRun *run, int64_t step, double *value);
+/* rollouts/manifest.json: size and hash of the files of all steps. */
+Status ppo_rollouts_list(const PpoRun *run);
+
+/* ---- ppo_samples.c ---- */
+
+void ppo_samples_layout(PpoRun *run, Arena *arena);
+/* Answers of the policy as it is after `step`; changes nothing that training reads. */
+Status ppo_samples_add(PpoRun *run, int64_t step);
+Status ppo_samples_write(const PpoRun *run, const char *folder);
+Status ppo_samples_read(PpoRun *run, const char *folder);
+
+/* ---- ppo_checkpoint.c ---- */
+
+/* Iteration `step` has measured the policy of checkpoint step - 1, if there is one. */
+void ppo_note_best(PpoRun *run, int64_t step, const double *value);
+int64_t ppo_keep_every(const PpoJob *job);
+Status ppo_save(PpoRun *run);
+/* Policy, critic, moments, state and samples from the checkpoint that stage_open found. */
+Status ppo_load_networks(PpoRun *run, AdamW *policy_moments, AdamW *critic_moments);
+Status ppo_load_state(PpoRun *run);
+
+#endif
