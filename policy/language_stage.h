@@ -31,7 +31,7 @@ enum {
     {"loss", "nats a token", "-mean of log softmax(logits)[next token]",                           \
      "target tokens of the step's minibatch", 0, NAN,                                              \
      "above ln(vocabulary): the learning rate is too high"},                                       \
-    {"loss/heldout", "nats a token", "as loss, nothing learned from it",                           \
+    {"heldout/loss", "nats a token", "as loss, nothing learned from it",                           \
      "target tokens of held-out sequences", 0, NAN,                                                \
      "rising while loss falls: the text is learned by heart"},                                     \
     {"accuracy", "share", "mean of [argmax logits = next token]",                                  \
@@ -67,7 +67,7 @@ typedef struct LanguageStage {
     int rows, longest, blocks; /* the most that any minibatch of `draw` has */
 
     double own_value;     /* the last metric with each held-out loss; NAN: none */
-    bool own_scales_loss; /* it is own_value * loss/heldout */
+    bool own_scales_loss; /* it is own_value * heldout/loss */
 } LanguageStage;
 
 /* Trains from the stage's step to the last, publishes policy.h5 and tokenizer.json and finishes

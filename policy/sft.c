@@ -30,10 +30,10 @@ const ConfigSection sft_section = {
 
 static const MetricInfo sft_rows[LANGUAGE_METRICS] = {
     LANGUAGE_METRIC_ROWS,
-    {"floor/heldout", "nats a token",
+    {"heldout/floor", "nats a token",
      "-(log-probability of the world's own answers) / their tokens",
      "response tokens of held-out demonstrations", 0, NAN,
-     "loss/heldout below it: the held-out demonstrations were seen"},
+     "heldout/loss below it: the held-out demonstrations were seen"},
 };
 
 const MetricTable sft_metrics = {sft_rows, LANGUAGE_METRICS};

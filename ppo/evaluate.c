@@ -102,8 +102,8 @@ static Status read_sft_loss(Evaluation *e)
     MetricColumns columns = {0};
     const Status status = metric_columns_read(&columns, path);
     if (status == STATUS_OK) {
-        e->sft_loss = last_known(&columns, "loss/heldout");
-        e->sft_floor = last_known(&columns, "floor/heldout");
+        e->sft_loss = last_known(&columns, "heldout/loss");
+        e->sft_floor = last_known(&columns, "heldout/floor");
     }
     metric_columns_free(&columns);
     return status;

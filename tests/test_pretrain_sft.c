@@ -149,15 +149,15 @@ static void both_stages_learn(void **state)
     assert_int_equal(columns.rows, PRETRAIN_STEPS);
     assert_close(value_at(&columns, "loss", 0), log(320.0), 0.1, 0.0);
     assert_true(value_at(&columns, "loss", last) < 0.6 * log(320.0));
-    assert_true(value_at(&columns, "loss/heldout", last) < 0.6 * log(320.0));
-    assert_true(value_at(&columns, "loss/heldout", 24) > value_at(&columns, "loss/heldout", last));
-    assert_true(isnan(value_at(&columns, "loss/heldout", 25)));
+    assert_true(value_at(&columns, "heldout/loss", last) < 0.6 * log(320.0));
+    assert_true(value_at(&columns, "heldout/loss", 24) > value_at(&columns, "heldout/loss", last));
+    assert_true(isnan(value_at(&columns, "heldout/loss", 25)));
     assert_true(value_at(&columns, "accuracy", last) > 0.2);
     assert_true(value_at(&columns, "grad_norm", last) > 0.0);
     assert_close(value_at(&columns, "lr", 4), 1e-2, 0.0, 0.05);
     assert_close(value_at(&columns, "tokens", last), PRETRAIN_STEPS * BATCH * 40, 0.0, 0.0);
     const double bits = value_at(&columns, "bits_per_byte", last);
-    const double nats = value_at(&columns, "loss/heldout", last);
+    const double nats = value_at(&columns, "heldout/loss", last);
     assert_true(bits < nats / log(2.0) && bits > nats / log(2.0) / 6.0);
     metric_columns_free(&columns);
 
@@ -165,8 +165,8 @@ static void both_stages_learn(void **state)
     const int steps = EPOCHS * ((DEMONSTRATIONS + BATCH - 1) / BATCH);
     assert_int_equal(columns.rows, steps);
     assert_true(value_at(&columns, "loss", steps - 1) < value_at(&columns, "loss", 0) - 0.2);
-    const double floor = value_at(&columns, "floor/heldout", steps - 1);
-    assert_true(floor > 0.2 && floor < value_at(&columns, "loss/heldout", steps - 1));
+    const double floor = value_at(&columns, "heldout/floor", steps - 1);
+    assert_true(floor > 0.2 && floor < value_at(&columns, "heldout/loss", steps - 1));
     metric_columns_free(&columns);
     world_close(&world);
 }
