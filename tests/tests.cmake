@@ -23,3 +23,6 @@ add_test(NAME own_data COMMAND ${CMAKE_SOURCE_DIR}/tests/test_own_data.sh $<TARG
 rlhf_test(transformer policy)
 rlhf_test(kernels policy)
 rlhf_test(model policy)
+rlhf_test(optimiser policy)
+rlhf_test(trainer policy)
+rlhf_test(command command)

@@ -156,7 +156,7 @@ static Status choose_show(Show **show, const Cli *cli)
 Status command_metrics(Cli *cli)
 {
     int only = -1;
-    Show *show;
+    Show *show = NULL;
     TRY(choose_show(&show, cli));
     if (cli_value(cli, "--stage") != NULL) TRY(pipeline_find(&only, cli_value(cli, "--stage")));
     if (show == show_csv) fputs("run,stage,step,metric,value\n", cli->out);

@@ -115,11 +115,12 @@ Status terminal_wrap(Bytes *out, const char *text, int indent, int width, int li
 
 const char *clock_text(char text[16], double seconds)
 {
-    const long whole = seconds > 0 && seconds < 1e8 ? lround(seconds) : 0;
-    if (whole >= 3600) {
-        snprintf(text, 16, "%ld:%02ld:%02ld", whole / 3600, whole / 60 % 60, whole % 60);
+    const unsigned whole = seconds > 0 && seconds < 3.5e6 ? (unsigned)lround(seconds) : 0;
+    const unsigned hours = whole / 3600 % 1000, minutes = whole / 60 % 60;
+    if (hours > 0) {
+        snprintf(text, 16, "%u:%02u:%02u", hours, minutes, whole % 60);
     } else {
-        snprintf(text, 16, "%ld:%02ld", whole / 60, whole % 60);
+        snprintf(text, 16, "%u:%02u", minutes, whole % 60);
     }
     return text;
 }
