@@ -9,9 +9,17 @@
 
 enum { LANES = 16 };
 
-/* One copy of a function a vector width, chosen when the program starts. Sanitizers are not ready
- * when the choice is made, so there is one copy only under them. */
-#if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__) && !defined(LANES_PLAIN)
+/* One copy of a function a vector width, chosen when the program starts. Not under sanitizers,
+ * which are not ready when the choice is made, nor by early clangs, whose copies other files cannot
+ * call: they get one plain copy, slower and with the same bits. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define LANES_PLAIN
+#elif defined(__clang__)
+#if __clang_major__ < 17
+#define LANES_PLAIN
+#endif
+#endif
+#if defined(__x86_64__) && !defined(LANES_PLAIN)
 #define HOT __attribute__((target_clones("arch=x86-64-v4", "avx2", "default")))
 #else
 #define HOT

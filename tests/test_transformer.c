@@ -200,6 +200,163 @@ static void every_gradient_of_a_critic_is_a_slope(void **state)
     check_gradients(shape_of(true, HEAD_VALUE));
 }
 
+/* Logits of the world's block, all rows. */
+static void world_logits(World *world)
+{
+    transformer_forward(&world->activations, &world->model, &world->block);
+    language_head_forward(world->logits, world->activations.hidden, &world->model,
+                          world->block.rows);
+}
+
+/* Changes the last token of the last sequence; returns how many rows of logits before it moved. */
+static int rows_moved_by_the_last_token(bool causal)
+{
+    World world = world_of(shape_of(causal, HEAD_LANGUAGE));
+    enum { V = 23 };
+    float before[ROWS * V];
+    world_logits(&world);
+    memcpy(before, world.logits, sizeof before);
+    world.block.token[ROWS - 1] = (world.block.token[ROWS - 1] + 1) % V;
+    world_logits(&world);
+    assert_memory_not_equal(before + (ROWS - 1) * V, world.logits + (ROWS - 1) * V,
+                            sizeof(float) * V);
+    /* the other sequences never see it */
+    assert_memory_equal(before, world.logits, sizeof(float) * 6 * V);
+    int moved = 0;
+    for (int r = 0; r < ROWS - 1; r++) {
+        moved += memcmp(before + r * V, world.logits + r * V, sizeof(float) * V) != 0;
+    }
+    world_free(&world);
+    return moved;
+}
+
+static void attention_ignores_the_future(void **state)
+{
+    (void)state;
+    assert_int_equal(rows_moved_by_the_last_token(true), 0);
+}
+
+static void bidirectional_attention_sees_the_whole_sequence(void **state)
+{
+    (void)state;
+    assert_int_equal(rows_moved_by_the_last_token(false), 5);
+}
+
+static void a_sequence_is_the_same_alone_and_in_a_block(void **state)
+{
+    (void)state;
+    for (int causal = 0; causal < 2; causal++) {
+        World world = world_of(shape_of(causal, HEAD_LANGUAGE));
+        world_logits(&world);
+        enum { V = 23 };
+        float together[ROWS * V];
+        int32_t token[ROWS];
+        memcpy(together, world.logits, sizeof together);
+        memcpy(token, world.block.token, sizeof token);
+        for (int s = 0, start = 0; s < SEQUENCES; start += lengths[s++]) {
+            block_of(&world.block, &lengths[s], 1, V);
+            memcpy(world.block.token, token + start, sizeof *token * (size_t)lengths[s]);
+            world_logits(&world);
+            for (int i = 0; i < lengths[s] * V; i++) {
+                assert_close((double)world.logits[i], (double)together[start * V + i], 1e-5, 1e-5);
+            }
+        }
+        world_free(&world);
+    }
+}
+
+static void the_forward_only_layout_gives_the_same_bits(void **state)
+{
+    (void)state;
+    World world = world_of(shape_of(true, HEAD_LANGUAGE));
+    transformer_forward(&world.activations, &world.model, &world.block);
+    Arena small = arena_measure(), whole = arena_measure(), arena;
+    Activations activations;
+    activations_layout(&activations, &whole, world.model.shape, ROWS, LONGEST, true);
+    activations_layout(&activations, &small, world.model.shape, ROWS, LONGEST, false);
+    assert_true(small.used < whole.used);
+    assert_ok(arena_init(&arena, small.used));
+    activations_layout(&activations, &arena, world.model.shape, ROWS, LONGEST, false);
+    transformer_forward(&activations, &world.model, &world.block);
+    assert_memory_equal(activations.hidden, world.activations.hidden, sizeof(float) * ROWS * 20);
+    arena_free(&arena);
+    world_free(&world);
+}
+
+/* Room for longer sequences than are kept: attention weights are computed again in backward. */
+static void forgotten_attention_weights_change_no_gradient(void **state)
+{
+    (void)state;
+    World world = world_of(shape_of(true, HEAD_LANGUAGE));
+    world_forward(&world);
+    world_backward(&world);
+    Model kept;
+    assert_ok(model_init(&kept, world.model.shape));
+    model_copy(&kept, &world.gradient);
+    memset(world.gradient.flat, 0, sizeof(float) * world.gradient.count);
+
+    Arena plan = arena_measure(), arena;
+    Activations own = world.activations;
+    activations_layout(&world.activations, &plan, world.model.shape, ROWS, ATTENTION_KEPT + 1,
+                       true);
+    assert_ok(arena_init(&arena, plan.used));
+    activations_layout(&world.activations, &arena, world.model.shape, ROWS, ATTENTION_KEPT + 1,
+                       true);
+    assert_null(world.activations.layer[0].weight);
+    assert_non_null(own.layer[0].weight);
+    world_forward(&world);
+    world_backward(&world);
+    assert_memory_equal(world.gradient.flat, kept.flat, sizeof(float) * kept.count);
+    arena_free(&arena);
+    model_free(&kept);
+    world_free(&world);
+}
+
+static void backward_adds_to_the_gradient(void **state)
+{
+    (void)state;
+    World world = world_of(shape_of(true, HEAD_SCORE));
+    world_forward(&world);
+    world_backward(&world);
+    Model once;
+    assert_ok(model_init(&once, world.model.shape));
+    model_copy(&once, &world.gradient);
+    world_backward(&world);
+    for (size_t i = 0; i < once.count; i++) {
+        assert_close((double)world.gradient.flat[i], 2.0 * (double)once.flat[i], 1e-5, 1e-5);
+    }
+    model_free(&once);
+    world_free(&world);
+}
+
+static void an_empty_block_does_nothing(void **state)
+{
+    (void)state;
+    World world = world_of(shape_of(true, HEAD_LANGUAGE));
+    world.block.sequences = 0;
+    world.block.rows = 0;
+    transformer_forward(&world.activations, &world.model, &world.block);
+    transformer_backward(&world.gradient, &world.activations, &world.model, &world.block);
+    for (size_t i = 0; i < world.gradient.count; i++) {
+        assert_true(world.gradient.flat[i] == 0.0f);
+    }
+    world_free(&world);
+}
+
+static void a_fresh_model_knows_nothing(void **state)
+{
+    (void)state;
+    World world = world_of(shape_of(true, HEAD_LANGUAGE));
+    model_randomise(&world.model, 1, RNG_TEST, false);
+    world_logits(&world);
+    double loss = 0.0;
+    for (int r = 0; r < ROWS; r++) {
+        loss -= token_score(NULL, world.logits + r * world.V, world.V, 1.0, r).logp / ROWS;
+    }
+    assert_close(loss, log(world.V), 0.05, 0);
+    world_free(&world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -207,6 +364,14 @@ int main(void)
         cmocka_unit_test(every_gradient_of_a_bidirectional_model_is_a_slope),
         cmocka_unit_test(every_gradient_of_a_reward_model_is_a_slope),
         cmocka_unit_test(every_gradient_of_a_critic_is_a_slope),
+        cmocka_unit_test(attention_ignores_the_future),
+        cmocka_unit_test(bidirectional_attention_sees_the_whole_sequence),
+        cmocka_unit_test(a_sequence_is_the_same_alone_and_in_a_block),
+        cmocka_unit_test(the_forward_only_layout_gives_the_same_bits),
+        cmocka_unit_test(forgotten_attention_weights_change_no_gradient),
+        cmocka_unit_test(backward_adds_to_the_gradient),
+        cmocka_unit_test(an_empty_block_does_nothing),
+        cmocka_unit_test(a_fresh_model_knows_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
