@@ -183,7 +183,7 @@ Status io_log_open(IoLog *log, const char *path, bool truncate)
         return status;
     }
     log->descriptor = descriptor;
-    strcpy(log->path, path);
+    memcpy(log->path, path, strlen(path) + 1);
     return STATUS_OK;
 }
 

@@ -202,13 +202,13 @@ static void read_holder(char line[HOLDER], int descriptor)
     for (char *c = line; *c != '\0'; c++) {
         if (*c < ' ' || *c > '~') *c = '?';
     }
-    if (line[0] == '\0') strcpy(line, "another process");
+    if (line[0] == '\0') snprintf(line, HOLDER, "another process");
 }
 
 static Status write_holder(int descriptor, const char *path)
 {
     char host[128], line[HOLDER];
-    if (gethostname(host, sizeof host) < 0) strcpy(host, "unknown");
+    if (gethostname(host, sizeof host) < 0) snprintf(host, sizeof host, "unknown");
     host[sizeof host - 1] = '\0';
     const int length = snprintf(line, sizeof line, "pid %ld on host %s\n", (long)getpid(), host);
     if (call_truncate(descriptor, 0) < 0 ||

@@ -5,39 +5,24 @@
 
 #include <hdf5_hl.h>
 #include <string.h>
-
-/* Bytes of the UTF-8 character that begins `text` (RFC 3629); 0: it is none. */
-static size_t character_size(const unsigned char *text, size_t count)
-{
-    const unsigned char first = text[0];
-    if (first < 0x80) return 1;
-    const size_t size = first >= 0xF0 ? 4 : first >= 0xE0 ? 3 : 2;
-    if (first < 0xC2 || first > 0xF4 || size > count) return 0;
-
-    /* The second byte's range keeps out overlong forms, surrogates and what lies past U+10FFFF. */
-    const unsigned char low = first == 0xE0 ? 0xA0 : first == 0xF0 ? 0x90 : 0x80;
-    const unsigned char high = first == 0xED ? 0x9F : first == 0xF4 ? 0x8F : 0xBF;
-    if (text[1] < low || text[1] > high) return 0;
-    for (size_t i = 2; i < size; i++) {
-        if (text[i] < 0x80 || text[i] > 0xBF) return 0;
-    }
-    return size;
-}
+#include <utf8proc.h>
 
 /* Appends `count` bytes as UTF-8 without NUL. */
 static Status append_clean(Bytes *out, const char *text, size_t count)
 {
     size_t at = 0;
     while (at < count) {
-        const size_t size = character_size((const unsigned char *)text + at, count - at);
-        if (size == 0) {
+        utf8proc_int32_t character;
+        const utf8proc_ssize_t size = utf8proc_iterate((const utf8proc_uint8_t *)text + at,
+                                                       (utf8proc_ssize_t)(count - at), &character);
+        if (size <= 0) {
             TRY(bytes_text(out, "\xEF\xBF\xBD")); /* U+FFFD, the replacement character */
-        } else if (text[at] == '\0') {
+        } else if (character == 0) {
             TRY(bytes_text(out, "\xE2\x90\x80")); /* U+2400, the symbol for NUL */
         } else {
-            TRY(bytes_append(out, text + at, size));
+            TRY(bytes_append(out, text + at, (size_t)size));
         }
-        at += size > 0 ? size : 1;
+        at += size > 0 ? (size_t)size : 1;
     }
     return STATUS_OK;
 }
