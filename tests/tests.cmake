@@ -33,3 +33,7 @@ rlhf_test(command command)
 rlhf_test(labeller reward)
 rlhf_test(reward_model reward)
 rlhf_test(ppo_update ppo)
+add_executable(dump_transformer tests/dump_transformer.c)
+target_link_libraries(dump_transformer PRIVATE policy)
+add_test(NAME oracle_transformer COMMAND /usr/bin/python3
+  ${CMAKE_SOURCE_DIR}/tests/oracle_transformer.py $<TARGET_FILE:dump_transformer>)
