@@ -37,3 +37,4 @@ add_executable(dump_transformer tests/dump_transformer.c)
 target_link_libraries(dump_transformer PRIVATE policy)
 add_test(NAME oracle_transformer COMMAND /usr/bin/python3
   ${CMAKE_SOURCE_DIR}/tests/oracle_transformer.py $<TARGET_FILE:dump_transformer>)
+rlhf_test(evaluate ppo)
