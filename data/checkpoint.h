@@ -14,8 +14,8 @@
  * left in `folder` (512 bytes) for the stage to publish its files into. */
 Status checkpoint_begin(char *folder, const char *stage_folder, int64_t step);
 
-/* Writes the manifest over `names`, renames the folder into place. Only after it is durable are
- * older ones deleted: all but the newest two and the steps in `keep`. */
+/* Writes the manifest over `names`, renames the folder into place (manifest->step names it). Only
+ * after it is durable are older ones deleted: all but the newest two and the steps in `keep`. */
 Status checkpoint_commit(const char *folder, const char *stage_folder, Manifest *manifest,
                          const char *const *names, int count, const int64_t *keep, int keeps);
 
@@ -25,7 +25,11 @@ Status checkpoint_commit(const char *folder, const char *stage_folder, Manifest 
 Status checkpoint_newest(bool *found, char *folder, Manifest *manifest, int *damaged,
                          const char *stage_folder);
 
-/* Path of the checkpoint of `step`; STATUS_DATA where there is none, with the steps there are. */
+/* Path of the checkpoint of `step`, verified; STATUS_DATA where there is none, with the steps there
+ * are. Changes nothing. */
 Status checkpoint_at(char *folder, Manifest *manifest, const char *stage_folder, int64_t step);
+
+/* Deletes the checkpoint of `step`; missing is fine. */
+Status checkpoint_remove(const char *stage_folder, int64_t step);
 
 #endif

@@ -1,2 +1,213 @@
-#include "data/status.h"
-typedef int placeholder;
+#include "data/manifest.h"
+
+#include "data/json.h"
+#include "data/path.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { FORMAT_VERSION = 1 };
+static const size_t manifest_max = (size_t)1 << 20;
+
+/* A name that stays inside the folder. */
+static bool is_inside(const char *name)
+{
+    if (*name == '\0' || *name == '/' || strlen(name) >= sizeof((ManifestFile *)0)->name) {
+        return false;
+    }
+    for (const char *part = name; part != NULL; part = strchr(part, '/')) {
+        if (*part == '/') part++;
+        if (strncmp(part, "..", 2) == 0 && (part[2] == '/' || part[2] == '\0')) return false;
+    }
+    return true;
+}
+
+const ManifestFile *manifest_find(const Manifest *manifest, const char *name)
+{
+    for (int i = 0; i < manifest->count; i++) {
+        if (strcmp(manifest->file[i].name, name) == 0) return &manifest->file[i];
+    }
+    return NULL;
+}
+
+Status manifest_add_known(Manifest *manifest, const char *name, uint64_t size, Digest digest)
+{
+    if (!is_inside(name)) return status_fail(STATUS_DATA, "%.200s: not a name for a file", name);
+    const ManifestFile *known = manifest_find(manifest, name);
+    if (known == NULL && manifest->count == MANIFEST_FILES_MAX) {
+        return status_fail(STATUS_DATA, "%s: more than %d files", name, MANIFEST_FILES_MAX);
+    }
+    const int index = known != NULL ? (int)(known - manifest->file) : manifest->count++;
+    ManifestFile *file = &manifest->file[index];
+    *file = (ManifestFile){.size = size, .digest = digest};
+    strcpy(file->name, name);
+    return STATUS_OK;
+}
+
+/* The whole file at once: none that a run writes is larger than 256 MB. */
+static Status read_file(Bytes *bytes, const char *folder, const char *name)
+{
+    char path[PATH_TEXT];
+    TRY(path_join(path, folder, name));
+    return io_read(bytes, path, SIZE_MAX / 4);
+}
+
+Status manifest_add(Manifest *manifest, const char *folder, const char *name)
+{
+    Bytes bytes = {0};
+    Status status = read_file(&bytes, folder, name);
+    if (status == STATUS_OK) {
+        status =
+            manifest_add_known(manifest, name, bytes.count, digest_of(bytes.data, bytes.count));
+    }
+    bytes_free(&bytes);
+    return status;
+}
+
+static void put_file(JsonWriter *writer, const char *key, const ManifestFile *file)
+{
+    char digest[DIGEST_TEXT];
+    digest_text(digest, file->digest);
+    json_open(writer, key, '{');
+    json_put_text(writer, "name", file->name);
+    json_put_integer(writer, "size", (int64_t)file->size);
+    json_put_text(writer, "xxh3_128", digest);
+    json_close(writer);
+}
+
+static Status write_text(Bytes *out, const Manifest *manifest)
+{
+    char made_from[DIGEST_TEXT];
+    digest_text(made_from, manifest->made_from);
+    JsonWriter writer = json_writer(out, 2);
+    json_open(&writer, NULL, '{');
+    json_put_integer(&writer, "format_version", FORMAT_VERSION);
+    json_put_text(&writer, "stage", manifest->stage);
+    json_put_integer(&writer, "step", manifest->step);
+    json_put_text(&writer, "made_from", made_from);
+    if (manifest->journal.name[0] != '\0') put_file(&writer, "journal", &manifest->journal);
+    json_open(&writer, "files", '[');
+    for (int i = 0; i < manifest->count; i++) put_file(&writer, NULL, &manifest->file[i]);
+    json_close(&writer);
+    json_close(&writer);
+    return json_done(&writer);
+}
+
+Status manifest_write(Manifest *manifest, const char *folder)
+{
+    char path[PATH_TEXT];
+    TRY(path_join(path, folder, "manifest.json"));
+    Bytes text = {0};
+    Status status = write_text(&text, manifest);
+    if (status == STATUS_OK) status = io_publish(path, text.data, text.count);
+    if (status == STATUS_OK) manifest->own = digest_of(text.data, text.count);
+    bytes_free(&text);
+    return status;
+}
+
+static Status take_digest(Digest *digest, Json object, const char *key)
+{
+    const char *text;
+    TRY(json_get_text(&text, object, key));
+    if (digest_parse(digest, text)) return STATUS_OK;
+    return json_fail(object, "%s: not 32 hex digits", key);
+}
+
+static Status take_file(ManifestFile *file, Json object)
+{
+    const char *name;
+    int64_t size;
+    TRY(json_get_text(&name, object, "name"));
+    TRY(json_get_integer(&size, object, "size"));
+    if (!is_inside(name)) return json_fail(object, "name: must stay inside the folder");
+    if (size < 0) return json_fail(object, "size = %" PRId64 ": must not be negative", size);
+    TRY(take_digest(&file->digest, object, "xxh3_128"));
+    strcpy(file->name, name);
+    file->size = (uint64_t)size;
+    return STATUS_OK;
+}
+
+static Status take_files(Manifest *manifest, Json files)
+{
+    for (Json entry = json_first(files); entry.item != NULL; entry = json_next(entry)) {
+        ManifestFile file;
+        TRY(take_file(&file, entry));
+        if (manifest_find(manifest, file.name) != NULL) {
+            return json_fail(entry, "%s: named twice", file.name);
+        }
+        TRY(json_context(manifest_add_known(manifest, file.name, file.size, file.digest), entry));
+    }
+    return STATUS_OK;
+}
+
+static Status take_manifest(Manifest *manifest, Json root)
+{
+    int64_t version;
+    const char *stage;
+    TRY(json_get_integer(&version, root, "format_version"));
+    if (version != FORMAT_VERSION) {
+        return json_fail(root, "format_version = %" PRId64 ": this program reads %d", version,
+                         FORMAT_VERSION);
+    }
+    TRY(json_get_text(&stage, root, "stage"));
+    if (strlen(stage) >= sizeof manifest->stage) return json_fail(root, "stage: name too long");
+    strcpy(manifest->stage, stage);
+    TRY(json_get_integer(&manifest->step, root, "step"));
+    TRY(take_digest(&manifest->made_from, root, "made_from"));
+
+    const Json journal = json_find(root, "journal");
+    if (journal.item != NULL) TRY(take_file(&manifest->journal, journal));
+    const Json files = json_find(root, "files");
+    if (files.item == NULL || json_kind(files) != JSON_ARRAY) {
+        return json_fail(root, "files: no such array");
+    }
+    return take_files(manifest, files);
+}
+
+Status manifest_read(Manifest *manifest, const char *folder)
+{
+    *manifest = (Manifest){0};
+    char path[PATH_TEXT];
+    TRY(path_join(path, folder, "manifest.json"));
+    Bytes text = {0};
+    JsonDocument *document = NULL;
+    Status status = io_read(&text, path, manifest_max);
+    if (status == STATUS_OK) {
+        status = json_parse(&document, STATUS_DATA, path, text.data, text.count);
+    }
+    if (status == STATUS_OK) status = take_manifest(manifest, json_root(document));
+    if (status == STATUS_OK) manifest->own = digest_of(text.data, text.count);
+    json_free(document);
+    bytes_free(&text);
+    return status;
+}
+
+Status manifest_verify_file(const ManifestFile *file, const char *folder)
+{
+    char path[PATH_TEXT], found[DIGEST_TEXT], expected[DIGEST_TEXT];
+    TRY(path_join(path, folder, file->name));
+    uint64_t size;
+    TRY(io_size(&size, path));
+    if (size != file->size) {
+        return status_fail(STATUS_DATA, "%s: %" PRIu64 " bytes, not %" PRIu64, path, size,
+                           file->size);
+    }
+    Bytes bytes = {0};
+    Status status = io_read(&bytes, path, (size_t)size);
+    const Digest digest = digest_of(bytes.data, bytes.count);
+    bytes_free(&bytes);
+    TRY(status);
+    if (digest_equal(digest, file->digest)) return STATUS_OK;
+    digest_text(found, digest);
+    digest_text(expected, file->digest);
+    return status_fail(STATUS_DATA, "%s: its hash is %s, not %s", path, found, expected);
+}
+
+Status manifest_verify(const Manifest *manifest, const char *folder)
+{
+    for (int i = 0; i < manifest->count; i++) {
+        TRY(manifest_verify_file(&manifest->file[i], folder));
+    }
+    return STATUS_OK;
+}

@@ -22,12 +22,14 @@ typedef struct Manifest {
     char stage[32];
     int64_t step;    /* of a checkpoint; the last step of a finished stage */
     Digest made_from; /* settings and inputs; see stage.h */
+    ManifestFile journal; /* of a checkpoint: the stage's metrics.jsonl up to here; name "": none */
     int count;
     ManifestFile file[MANIFEST_FILES_MAX];
     Digest own;      /* of manifest.json itself; filled by read and write */
 } Manifest;
 
-/* Adds a file that lies in `folder` already: measures and hashes it. */
+/* Adds a file that lies in `folder` already: measures and hashes it. A name that is there already
+ * is replaced. */
 Status manifest_add(Manifest *manifest, const char *folder, const char *name);
 /* The same where size and digest are known. */
 Status manifest_add_known(Manifest *manifest, const char *name, uint64_t size, Digest digest);
@@ -37,7 +39,10 @@ const ManifestFile *manifest_find(const Manifest *manifest, const char *name); /
 Status manifest_write(Manifest *manifest, const char *folder);
 /* Missing, broken or foreign: STATUS_DATA with the path. */
 Status manifest_read(Manifest *manifest, const char *folder);
-/* Size and hash of every file it names; the first that differs is named. */
+/* Size and hash of every file it names (`journal` is not one of them); the first that differs is
+ * named: STATUS_DATA. */
 Status manifest_verify(const Manifest *manifest, const char *folder);
+/* The same for one of them. */
+Status manifest_verify_file(const ManifestFile *file, const char *folder);
 
 #endif

@@ -1,2 +1,50 @@
-#include "data/status.h"
-typedef int placeholder;
+#include "data/metrics.h"
+
+#include "data/json.h"
+
+#include <assert.h>
+#include <math.h>
+#include <string.h>
+
+const MetricInfo *metric_find(const MetricTable *table, const char *name)
+{
+    for (int i = 0; i < table->count; i++) {
+        if (strcmp(table->metrics[i].name, name) == 0) return &table->metrics[i];
+    }
+    return NULL;
+}
+
+Status journal_open(Journal *journal, const char *path, const MetricTable *table, uint64_t length)
+{
+    *journal = (Journal){.table = table, .log.descriptor = -1};
+    if (length > 0) TRY(io_log_cut(path, length));
+    return io_log_open(&journal->log, path, length == 0);
+}
+
+Status journal_write(Journal *journal, int64_t step, const double *value)
+{
+    bytes_clear(&journal->line);
+    JsonWriter writer = json_writer(&journal->line, 0);
+    json_open(&writer, NULL, '{');
+    json_put_integer(&writer, "step", step);
+    for (int i = 0; i < journal->table->count; i++) {
+        if (!isnan(value[i])) json_put_number(&writer, journal->table->metrics[i].name, value[i]);
+    }
+    json_close(&writer);
+    TRY(json_done(&writer));
+    TRY(bytes_text(&journal->line, "\n"));
+    return io_log_append(&journal->log, journal->line.data, journal->line.count);
+}
+
+Status journal_length(uint64_t *length, const Journal *journal)
+{
+    IoLog log = journal->log;
+    TRY(io_log_sync(&log));
+    return io_size(length, journal->log.path);
+}
+
+Status journal_close(Journal *journal)
+{
+    bytes_free(&journal->line);
+    return io_log_close(&journal->log);
+}

@@ -4,6 +4,7 @@
 #define DATA_METRICS_H
 
 #include "data/io.h"
+#include "data/memory.h"
 #include "data/status.h"
 
 #include <stddef.h>
@@ -30,16 +31,18 @@ const MetricInfo *metric_find(const MetricTable *table, const char *name); /* NU
 typedef struct Journal {
     IoLog log;
     const MetricTable *table;
+    Bytes line; /* the record being written */
 } Journal;
 
-/* Opens DIR/metrics.jsonl for appending, first cut back to `length` bytes (0: empty). */
+/* Opens `path` for appending, first cut back to `length` bytes (0: empty). Shorter than that:
+ * STATUS_DATA. */
 Status journal_open(Journal *journal, const char *path, const MetricTable *table, uint64_t length);
-/* One record; `value[i]` belongs to table->metrics[i]; NAN: left out. */
+/* One record; `value[i]` belongs to table->metrics[i]; NAN: left out, infinite: null. */
 Status journal_write(Journal *journal, int64_t step, const double *value);
 Status journal_length(uint64_t *length, const Journal *journal); /* bytes, synced */
-Status journal_close(Journal *journal);
+Status journal_close(Journal *journal); /* fine on one that is zero or closed */
 
-/* The rows of a journal as columns; a torn last line is dropped. Zero-initialise. */
+/* The rows of a journal as columns; a torn last line is dropped. timings.jsonl reads the same way. */
 typedef struct MetricColumns {
     int rows, columns;
     int64_t *step;      /* (rows) */
@@ -47,6 +50,7 @@ typedef struct MetricColumns {
     double *value;      /* (columns, rows), NAN where a record has none */
 } MetricColumns;
 
+/* Anything but an object of numbers (or null) with a "step" a line: STATUS_DATA with file and line. */
 Status metric_columns_read(MetricColumns *columns, const char *path);
 const double *metric_column(const MetricColumns *columns, const char *name); /* NULL: none */
 void metric_columns_free(MetricColumns *columns);

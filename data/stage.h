@@ -8,12 +8,13 @@
 #include "data/checkpoint.h"
 #include "data/manifest.h"
 #include "data/metrics.h"
+#include "data/path.h"
 #include "data/status.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { STAGE_SHOWN_MAX = 4, STAGE_PATH = 512 };
+enum { STAGE_SHOWN_MAX = 4, STAGE_PATH = PATH_TEXT };
 
 typedef struct StageProgress {
     const char *stage;
@@ -50,16 +51,21 @@ typedef struct Stage {
     int64_t step;                      /* steps done, from the checkpoint */
     char checkpoint[STAGE_PATH];       /* folder of the checkpoint to load, where resumed */
     Manifest checkpoint_manifest;
+    int damaged;                       /* checkpoints found damaged and moved aside */
     double last_checkpoint, last_record; /* seconds, monotonic */
+    int64_t last_step;                 /* newest checkpoint of this stage; -1: none */
+    int64_t spare[2];                  /* checkpoints that only a recovery needs; -1: none */
 } Stage;
 
 /* Makes the folder and opens the journals; goes on from the newest valid checkpoint whose
- * made_from is this stage's, with the journal cut back to the length in the checkpoint's
- * manifest ("metrics.jsonl" entry). */
+ * made_from is this stage's, with the journal cut back to the length in the checkpoint's manifest.
+ * Where there is none it starts clean: all that lies in the folder is removed, manifest.json first.
+ * A journal that does not begin like the checkpoint's: STATUS_DATA. */
 Status stage_open(Stage *stage, const MetricTable *table);
 
-/* One step is done: a row in metrics.jsonl and timings.jsonl (`tokens`, seconds), progress to the
- * hook. `value` as in journal_write; `shown` names up to STAGE_SHOWN_MAX metrics, NULL-ended. */
+/* One step is done: a row in metrics.jsonl; one in timings.jsonl (step, seconds since the last
+ * record, tokens, tokens_per_second, max_resident_kb); progress to the hook. `value` as in
+ * journal_write; `shown` names up to STAGE_SHOWN_MAX metrics, NULL-ended; may be NULL. */
 Status stage_record(Stage *stage, int64_t step, int64_t steps, int64_t tokens, const double *value,
                     const char *const *shown);
 
@@ -75,13 +81,14 @@ bool stage_checkpoint_due(const Stage *stage);
 Status stage_checkpoint(Stage *stage, const char *folder, int64_t step, const char *const *names,
                         int count, const int64_t *keep, int keeps);
 
-/* Publishes metrics.h5 and writes the manifest over `names` (files in the folder) last; removes the
- * newest-two checkpoints that nobody keeps (`keep` as above). */
+/* Publishes metrics.h5 and writes the manifest over `names` (files in the folder), metrics.jsonl and
+ * metrics.h5; then removes those of the newest two checkpoints that the last stage_checkpoint did
+ * not keep. */
 Status stage_finish(Stage *stage, int64_t step, const char *const *names, int count);
 /* Closes what is open; fine on a stage that failed or never opened. */
 void stage_close(Stage *stage);
 
-/* A file that an earlier stage published: its path (STAGE_PATH bytes) and digest. Missing or not
+/* A file that an earlier stage published: its path (STAGE_PATH bytes) and digest (may be NULL). Missing or not
  * matching: STATUS_DATA, which file, what was expected, what to run, e.g.
  * "runs/a/sft/manifest.json: missing; run: rlhf sft runs/a". */
 Status stage_input(char *path, Digest *digest, const char *run, const char *stage,
