@@ -74,7 +74,6 @@ void store_setup(void)
         H5dont_atexit();
         H5PLset_loading_state(0);
         unsetenv("HDF5_PLUGIN_PATH");
-        H5Lunregister(H5L_TYPE_EXTERNAL);
         done = true;
     }
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL); /* each thread has an error stack of its own */
