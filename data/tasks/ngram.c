@@ -134,8 +134,9 @@ static size_t runs_below(const Runs *runs, uint64_t run)
     return low;
 }
 
-/* P(last word | the words before it), from short histories to long ones. */
-static double probability(const Ngram *ngram, uint64_t history)
+/* P(last word | the n words before it) for n = 0 up to the longest history that was seen;
+ * *alone is that for n = 0. */
+static double probability(double *alone, const Ngram *ngram, uint64_t history)
 {
     double p = 1.0 / WORDS_IN_ALL;
     for (int n = 0; n < ORDER; n++) {
@@ -150,6 +151,7 @@ static double probability(const Ngram *ngram, uint64_t history)
         const double all = (double)(runs->below[to] - runs->below[from]);
         const double different = (double)(to - from);
         p = ((double)times + different * p) / (all + different);
+        if (n == 0) *alone = p;
     }
     return p;
 }
@@ -161,7 +163,7 @@ static int number_of(const Ngram *ngram, const ProseWord *word)
     return number >= 0 ? number : (int)run_mask[0];
 }
 
-double ngram_mean_logp(int *words, const Ngram *ngram, const char *before, size_t before_count,
+NgramScore ngram_score(const Ngram *ngram, const char *before, size_t before_count,
                        const char *text, size_t count)
 {
     uint64_t history = NO_WORD;
@@ -170,13 +172,19 @@ double ngram_mean_logp(int *words, const Ngram *ngram, const char *before, size_
     while (word_next(&word, before, before_count, &position)) {
         history = history_with(history, number_of(ngram, &word));
     }
-    double sum = 0;
+    NgramScore score = {0};
     position = 0;
-    *words = 0;
     while (word_next(&word, text, count, &position)) {
         history = history_with(history, number_of(ngram, &word));
-        sum += log(probability(ngram, history));
-        (*words)++;
+        double alone = 1;
+        const double here = probability(&alone, ngram, history);
+        score.logp += log(here);
+        score.gain += log(here) - log(alone);
+        score.words++;
     }
-    return *words > 0 ? sum / *words : 0;
+    if (score.words > 0) {
+        score.logp /= score.words;
+        score.gain /= score.words;
+    }
+    return score;
 }

@@ -18,9 +18,15 @@ typedef struct Ngram Ngram;
 Status ngram_train(Ngram **ngram, const Texts *texts);
 void ngram_free(Ngram *ngram); /* NULL is fine */
 
-/* Mean of ln P over the words of `text`, nats a word, its first words seen after `before`; *words is
- * their number. No words: 0. */
-double ngram_mean_logp(int *words, const Ngram *ngram, const char *before, size_t before_count,
+/* Means over the words of a text, nats a word; 0 where there are no words. */
+typedef struct NgramScore {
+    int words;
+    double logp; /* ln P(w | h): low for rare words and for words out of order */
+    double gain; /* ln P(w | h) - ln P(w): what the order is worth; low for any heap of words */
+} NgramScore;
+
+/* Scores `text`, whose first words are seen after `before`. */
+NgramScore ngram_score(const Ngram *ngram, const char *before, size_t before_count,
                        const char *text, size_t count);
 
 #endif

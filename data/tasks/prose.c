@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-enum { CHUNK = 40 /* paragraphs */, DEAL = 20, FLUENCY_CHUNKS = 4 };
+enum { CHUNK = 40 /* paragraphs */, DEAL = 20, HELD_OUT = 2, FLUENCY = 4 };
 
 /* ---- paragraphs ---- */
 
@@ -17,7 +17,8 @@ static bool is_prose(const char *text, size_t count)
 static ProsePart part_of(int paragraph)
 {
     const int chunk = paragraph / CHUNK % DEAL;
-    return chunk == 0 ? PROSE_HELD_OUT : chunk <= FLUENCY_CHUNKS ? PROSE_FLUENCY : PROSE_TRAIN;
+    if (chunk < HELD_OUT) return PROSE_HELD_OUT;
+    return chunk < HELD_OUT + FLUENCY ? PROSE_FLUENCY : PROSE_TRAIN;
 }
 
 /* Appends a line to the paragraph, words parted by one space. */

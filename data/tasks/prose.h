@@ -10,8 +10,8 @@
 #include <stddef.h>
 
 typedef enum ProsePart {
-    PROSE_TRAIN,    /* three quarters: the policy learns from it */
-    PROSE_HELD_OUT, /* a twentieth */
+    PROSE_TRAIN,    /* seven tenths: the policy learns from it */
+    PROSE_HELD_OUT, /* a tenth */
     PROSE_FLUENCY,  /* a fifth: what an ordinary sentence is, for gold only */
     PROSE_PARTS
 } ProsePart;

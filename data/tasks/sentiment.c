@@ -14,6 +14,11 @@
 
 enum { HELD_OUT_DEMONSTRATIONS = 1000, FILE_CAP = 64 << 20 };
 
+/* How a measure of fluency (data/tasks/ngram.h) is spread over true continuations. */
+typedef struct Ordinary {
+    double mean, sd;
+} Ordinary;
+
 typedef struct SentimentWorld {
     Texts part[PROSE_PARTS];
     Passage *passage[2]; /* by TaskSplit, in an order of the seed's */
@@ -21,7 +26,7 @@ typedef struct SentimentWorld {
     Lexicon corpus; /* every word of the book */
     Vader vader;
     Ngram *fluency;
-    double ordinary_mean, ordinary_sd; /* mean ln P a word over true continuations */
+    Ordinary logp, gain; /* of true continuations */
     Digest digest;
 } SentimentWorld;
 
@@ -79,14 +84,21 @@ static void shuffle(Passage *list, int count, Rng *rng)
     }
 }
 
-/* A token of a trained BPE is seldom under two bytes on average over a sentence. */
+/* Bytes that are sure to fit into the longest answer, though no tokenizer exists yet. A byte is at
+ * most a token; with 1 024 ids no continuation of Austen's has under 1.77 bytes a token. */
+static size_t longest_bytes(const TaskConfig *config)
+{
+    const int64_t tokens = config->response_tokens - 1; /* without the end */
+    return (size_t)(config->vocabulary < 1024 ? tokens : tokens * 7 / 4);
+}
+
 static Status find_passages(SentimentWorld *world, const TaskConfig *config, uint64_t seed)
 {
     const PassageLimits limits = {
         .prompt_words = (int)config->prompt_tokens,
         .shortest_words = 5,
         .longest_words = 18,
-        .longest_bytes = (size_t)(2 * (config->response_tokens - 1)),
+        .longest_bytes = longest_bytes(config),
     };
     for (int split = 0; split < 2; split++) {
         const Texts *paragraphs = &world->part[part_of((TaskSplit)split)];
@@ -111,25 +123,35 @@ static const char *passage_text(const SentimentWorld *world, TaskSplit split,
     return texts_at(&world->part[part_of(split)], passage->paragraph, &count);
 }
 
-/* How likely the words of true continuations are: the scale of fluency. */
+static NgramScore score_passage(const SentimentWorld *world, TaskSplit split,
+                                const Passage *passage)
+{
+    const char *text = passage_text(world, split, passage);
+    return ngram_score(world->fluency, text + passage->start,
+                       (size_t)(passage->middle - passage->start), text + passage->middle,
+                       (size_t)(passage->end - passage->middle));
+}
+
+static Ordinary ordinary(double sum, double squares, int count)
+{
+    const double mean = sum / count, variance = squares / count - mean * mean;
+    return (Ordinary){mean, sqrt(fmax(variance, 0.01))};
+}
+
 static void measure_ordinary(SentimentWorld *world)
 {
-    double sum = 0, squares = 0;
+    double logp = 0, logp_squares = 0, gain = 0, gain_squares = 0;
     const int count = world->passages[TASK_HELD_OUT];
     for (int i = 0; i < count; i++) {
-        const Passage *passage = &world->passage[TASK_HELD_OUT][i];
-        const char *text = passage_text(world, TASK_HELD_OUT, passage);
-        int words;
-        const double logp =
-            ngram_mean_logp(&words, world->fluency, text + passage->start,
-                            (size_t)(passage->middle - passage->start), text + passage->middle,
-                            (size_t)(passage->end - passage->middle));
-        sum += logp;
-        squares += logp * logp;
+        const NgramScore score =
+            score_passage(world, TASK_HELD_OUT, &world->passage[TASK_HELD_OUT][i]);
+        logp += score.logp;
+        logp_squares += score.logp * score.logp;
+        gain += score.gain;
+        gain_squares += score.gain * score.gain;
     }
-    world->ordinary_mean = sum / count;
-    world->ordinary_sd =
-        fmax(sqrt(fmax(squares / count - world->ordinary_mean * world->ordinary_mean, 0)), 0.1);
+    world->logp = ordinary(logp, logp_squares, count);
+    world->gain = ordinary(gain, gain_squares, count);
 }
 
 static Status build(SentimentWorld *world, const Bytes *book, const Bytes *ratings,
@@ -289,19 +311,20 @@ static void read_answer(Reading *reading, const SentimentWorld *world, const Tas
     }
 }
 
-/* 0 up to one standard deviation below what is ordinary, then 1 a standard deviation, at most 3. */
+/* In standard deviations, how far an answer is below what is ordinary, by likelihood (words that
+ * there are) or by gain (in an order that there is), whichever is worse. The first is free, each
+ * more costs 2, up to 3. */
 static double fluency_penalty(const SentimentWorld *world, const TaskAnswer *answer)
 {
-    int words;
-    const double logp =
-        ngram_mean_logp(&words, world->fluency, answer->prompt, answer->prompt_count,
-                        answer->response, answer->response_count);
-    if (words == 0) return 3;
-    const double below = (world->ordinary_mean - logp) / world->ordinary_sd;
-    return fmin(fmax(below - 1, 0), 3);
+    const NgramScore score = ngram_score(world->fluency, answer->prompt, answer->prompt_count,
+                                         answer->response, answer->response_count);
+    if (score.words == 0) return 3;
+    const double below = fmax((world->logp.mean - score.logp) / world->logp.sd,
+                              (world->gain.mean - score.gain) / world->gain.sd);
+    return fmin(fmax(2 * (below - 1), 0), 3);
 }
 
-/* 3 tanh(rating / 4) - fluency - repetitions / 2 - max(0, 5 - words) / 2 - [no end]: the answer
+/* 2.5 tanh(rating / 3) - fluency - repetitions / 2 - max(0, 5 - words) / 2 - [no end]: the answer
  * ends if it ends a sentence and says so. */
 static double judge(const Task *task, const TaskAnswer *answer, int rater)
 {
@@ -311,7 +334,7 @@ static double judge(const Task *task, const TaskAnswer *answer, int rater)
     const bool ends =
         answer->terminated && prose_ends_sentence(answer->response, answer->response_count);
     const int missing = reading.words < 5 ? 5 - reading.words : 0;
-    return 3 * tanh(reading.rating / 4) - fluency_penalty(world, answer) -
+    return 2.5 * tanh(reading.rating / 3) - fluency_penalty(world, answer) -
            0.5 * reading.repetitions - 0.5 * missing - (ends ? 0 : 1);
 }
 
