@@ -40,8 +40,9 @@ Status manifest_add_known(Manifest *manifest, const char *name, uint64_t size, D
     }
     const int index = known != NULL ? (int)(known - manifest->file) : manifest->count++;
     ManifestFile *file = &manifest->file[index];
-    *file = (ManifestFile){.size = size, .digest = digest};
-    strcpy(file->name, name);
+    if (known == NULL) snprintf(file->name, sizeof file->name, "%s", name);
+    file->size = size;
+    file->digest = digest;
     return STATUS_OK;
 }
 
@@ -123,7 +124,7 @@ static Status take_file(ManifestFile *file, Json object)
     if (!is_inside(name)) return json_fail(object, "name: must stay inside the folder");
     if (size < 0) return json_fail(object, "size = %" PRId64 ": must not be negative", size);
     TRY(take_digest(&file->digest, object, "xxh3_128"));
-    strcpy(file->name, name);
+    snprintf(file->name, sizeof file->name, "%s", name);
     file->size = (uint64_t)size;
     return STATUS_OK;
 }
@@ -152,7 +153,7 @@ static Status take_manifest(Manifest *manifest, Json root)
     }
     TRY(json_get_text(&stage, root, "stage"));
     if (strlen(stage) >= sizeof manifest->stage) return json_fail(root, "stage: name too long");
-    strcpy(manifest->stage, stage);
+    snprintf(manifest->stage, sizeof manifest->stage, "%s", stage);
     TRY(json_get_integer(&manifest->step, root, "step"));
     TRY(take_digest(&manifest->made_from, root, "made_from"));
 

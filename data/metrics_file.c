@@ -29,7 +29,7 @@ static Status add_column(MetricColumns *columns, int rows, Json member)
     TRY(memory_resize(&block, count * (size_t)rows * sizeof *columns->value));
     columns->value = block;
 
-    strcpy(columns->name[count - 1], name);
+    snprintf(columns->name[count - 1], sizeof *columns->name, "%s", name);
     double *value = columns->value + (count - 1) * (size_t)rows;
     for (int i = 0; i < rows; i++) value[i] = NAN;
     columns->columns++;

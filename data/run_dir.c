@@ -4,6 +4,7 @@
 #include "data/json.h"
 #include "data/path.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static const size_t lives_max = (size_t)1 << 26; /* bytes of run.json */
@@ -15,7 +16,7 @@ Status run_dir_open(RunDir *run, const char *path)
     TRY(path_join(lock, path, "lock"));
     TRY(io_make_folder(path));
     TRY(io_lock(&run->lock, lock));
-    strcpy(run->path, path);
+    snprintf(run->path, sizeof run->path, "%s", path);
     return STATUS_OK;
 }
 

@@ -178,7 +178,7 @@ static Status describe_journal(ManifestFile *entry, const Journal *journal)
     TRY(journal_length(&entry->size, journal));
     const Status status = io_read(&text, journal->log.path, log_max);
     entry->digest = digest_of(text.data, text.count);
-    strcpy(entry->name, journal_name);
+    snprintf(entry->name, sizeof entry->name, "%s", journal_name);
     bytes_free(&text);
     return status;
 }
@@ -195,7 +195,7 @@ Status stage_checkpoint(Stage *stage, const char *folder, int64_t step, const ch
                         int count, const int64_t *keep, int keeps)
 {
     Manifest manifest = {.step = step, .made_from = stage->made_from};
-    strcpy(manifest.stage, stage->name);
+    snprintf(manifest.stage, sizeof manifest.stage, "%s", stage->name);
     TRY(describe_journal(&manifest.journal, &stage->metrics));
     TRY(checkpoint_commit(folder, stage->folder, &manifest, names, count, keep, keeps));
 
@@ -224,7 +224,7 @@ Status stage_finish(Stage *stage, int64_t step, const char *const *names, int co
     TRY(metrics_publish(snapshot, journal, stage->table, NULL));
 
     Manifest manifest = {.step = step, .made_from = stage->made_from};
-    strcpy(manifest.stage, stage->name);
+    snprintf(manifest.stage, sizeof manifest.stage, "%s", stage->name);
     for (int i = 0; i < count; i++) TRY(manifest_add(&manifest, stage->folder, names[i]));
     TRY(manifest_add(&manifest, stage->folder, journal_name));
     TRY(manifest_add(&manifest, stage->folder, "metrics.h5"));
