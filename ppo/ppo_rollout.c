@@ -224,7 +224,7 @@ static Status list_file(JsonWriter *json, const char *folder, int64_t step)
     json_open(json, NULL, '{');
     json_put_text(json, "name", name);
     json_put_integer(json, "size", (int64_t)one.file[0].size);
-    json_put_text(json, "xxh3", digest);
+    json_put_text(json, "xxh3_128", digest);
     json_close(json);
     return STATUS_OK;
 }

@@ -38,3 +38,8 @@ target_link_libraries(dump_transformer PRIVATE policy)
 add_test(NAME oracle_transformer COMMAND /usr/bin/python3
   ${CMAKE_SOURCE_DIR}/tests/oracle_transformer.py $<TARGET_FILE:dump_transformer>)
 rlhf_test(evaluate ppo)
+add_executable(dump_losses tests/dump_losses.c)
+target_link_libraries(dump_losses PRIVATE reward)
+add_test(NAME oracle_losses COMMAND /usr/bin/python3
+  ${CMAKE_SOURCE_DIR}/tests/oracle_losses.py $<TARGET_FILE:dump_losses>)
+rlhf_test(ppo_train ppo)

@@ -1,0 +1,558 @@
+#include "tests/support.h"
+
+#include "data/store/store.h"
+#include "ppo/advantage.h"
+#include "ppo/ppo_run.h"
+#include "tests/toy_run.h"
+
+/* A whole PPO stage on the toy world, small enough to run dozens of times. */
+typedef struct Toy {
+    char run[64];
+    TaskKind kind;
+    Task task;
+    PpoConfig config;
+    PpoJob job;
+    Stage stage;
+} Toy;
+
+static void publish_reward_model(const char *run, bool causal)
+{
+    const ModelShape shape = {.vocabulary = TOY_WORDS + 1,
+                              .positions = TOY_POSITIONS,
+                              .channels = 16,
+                              .heads = 2,
+                              .layers = 1,
+                              .causal = causal,
+                              .head = HEAD_SCORE};
+    Model model = {0};
+    assert_ok(model_init(&model, shape));
+    model_randomise(&model, 12, RNG_TEST, false);
+    model.reward_gain = 1.5f;
+    model.reward_bias = 0.1f;
+    Stage stage = toy_stage(run, "reward", 1);
+    char names[NETWORK_FILES_MAX][128];
+    const char *list[NETWORK_FILES_MAX];
+    int count = 0;
+    assert_ok(stage_open(&stage, &toy_metrics));
+    assert_ok(network_write(names, &count, stage.folder, "model", &model, NULL, TOY_WORDS));
+    for (int i = 0; i < count; i++) list[i] = names[i];
+    assert_ok(stage_finish(&stage, 1, list, count));
+    stage_close(&stage);
+    model_free(&model);
+}
+
+static PpoConfig toy_ppo_config(void)
+{
+    PpoConfig config;
+    const ConfigTable table = {&ppo_section, 1};
+    config_defaults(&table, &config);
+    config.steps = 5;
+    config.rollouts = 16;
+    config.minibatches = 2;
+    config.shards = 2;
+    config.sample_every = 2;
+    config.optimiser.learning_rate = 3e-3;
+    config.critic_optimiser.learning_rate = 3e-3;
+    return config;
+}
+
+static void toy_begin(Toy *toy)
+{
+    *toy = (Toy){.config = toy_ppo_config(), .kind = toy_kind()};
+    toy->job.keep_every = 100;
+    toy_run(toy->run);
+    publish_reward_model(toy->run, true);
+}
+
+/* One life of the stage. */
+static Status toy_life(Toy *toy, int threads, StageHooks hooks)
+{
+    toy->task = (Task){.kind = &toy->kind, .config = &toy_config, .seed = 5};
+    toy->stage = toy_stage(toy->run, "ppo", threads);
+    toy->stage.hooks = hooks;
+    toy->job.stage = &toy->stage;
+    toy->job.task = &toy->task;
+    toy->job.config = &toy->config;
+    toy->job.config_text = "{}";
+    toy->job.text_rows = 4;
+    return ppo_run(&toy->job);
+}
+
+static void toy_end(Toy *toy)
+{
+    assert_ok(io_remove_tree(toy->run));
+}
+
+static void toy_path(char path[600], const Toy *toy, const char *file)
+{
+    snprintf(path, 600, "%s/ppo/%s", toy->run, file);
+}
+
+static Digest file_digest(const Toy *toy, const char *file)
+{
+    char path[600];
+    Bytes bytes = {0};
+    toy_path(path, toy, file);
+    assert_ok(io_read(&bytes, path, (size_t)1 << 30));
+    const Digest digest = digest_of(bytes.data, bytes.count);
+    bytes_free(&bytes);
+    return digest;
+}
+
+static void check_same_file(const Toy *a, const Toy *b, const char *file)
+{
+    if (digest_equal(file_digest(a, file), file_digest(b, file))) return;
+    print_error("%s differs\n", file);
+    fail();
+}
+
+/* Weights and rollouts; with `all` everything else that is published too. */
+static void check_same_results(const Toy *a, const Toy *b, bool all)
+{
+    check_same_file(a, b, "policy.h5");
+    check_same_file(a, b, "critic.h5");
+    check_same_file(a, b, "rollouts/manifest.json");
+    for (int step = 1; step <= a->config.steps; step++) {
+        char file[32];
+        snprintf(file, sizeof file, "rollouts/%06d.h5", step);
+        check_same_file(a, b, file);
+    }
+    if (!all) return;
+    check_same_file(a, b, "samples.h5");
+    check_same_file(a, b, "metrics.jsonl");
+    check_same_file(a, b, "metrics.h5");
+}
+
+/* The run that others are compared with. */
+static Toy reference;
+
+static int make_reference(void **state)
+{
+    (void)state;
+    store_setup();
+    toy_begin(&reference);
+    assert_ok(toy_life(&reference, 1, (StageHooks){0}));
+    return 0;
+}
+
+static int drop_reference(void **state)
+{
+    (void)state;
+    toy_end(&reference);
+    return 0;
+}
+
+static void run_publishes_what_it_promises(void **state)
+{
+    (void)state;
+    char folder[600];
+    snprintf(folder, sizeof folder, "%s/ppo", reference.run);
+    Manifest manifest;
+    assert_ok(manifest_read(&manifest, folder));
+    assert_ok(manifest_verify(&manifest, folder));
+    assert_int_equal(manifest.step, 5);
+    const char *const names[] = {"policy.h5",  "critic.h5",     "tokenizer.json",
+                                 "samples.h5", "metrics.jsonl", "rollouts/manifest.json"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        assert_non_null(manifest_find(&manifest, names[i]));
+    }
+    char sft[600];
+    snprintf(sft, sizeof sft, "%s/sft", reference.run);
+    Manifest before;
+    assert_ok(manifest_read(&before, sft));
+    assert_true(digest_equal(manifest_find(&manifest, "tokenizer.json")->digest,
+                             manifest_find(&before, "tokenizer.json")->digest));
+}
+
+static void metrics_of_the_run_hold_their_invariants(void **state)
+{
+    (void)state;
+    char path[600];
+    toy_path(path, &reference, "metrics.jsonl");
+    MetricColumns columns = {0};
+    assert_ok(metric_columns_read(&columns, path));
+    assert_int_equal(columns.rows, 5);
+    const double *kl = metric_column(&columns, "objective/kl");
+    const double *k3 = metric_column(&columns, "objective/kl_k3");
+    const double *exact = metric_column(&columns, "policy/kl_exact");
+    const double *scores = metric_column(&columns, "objective/scores");
+    const double *penalty = metric_column(&columns, "objective/non_score_reward");
+    const double *total = metric_column(&columns, "objective/rlhf_reward");
+    const double *first = metric_column(&columns, "val/first_ratio_deviation");
+    const double *entropy = metric_column(&columns, "policy/entropy_avg");
+    const double *episode = metric_column(&columns, "episode");
+    /* C32: before the first update the policy is the reference. */
+    assert_true(kl[0] == 0.0 && exact[0] == 0.0 && kl[4] != 0.0);
+    for (int i = 0; i < 5; i++) {
+        assert_true(first[i] == 0.0 && k3[i] >= 0.0 && exact[i] >= -1e-12);
+        assert_close(total[i], scores[i] + penalty[i], 1e-12, 0);
+        assert_true(entropy[i] > 0.0 && entropy[i] <= log(TOY_WORDS + 1));
+        assert_close(episode[i], 16.0 * (i + 1), 0, 0);
+    }
+    metric_columns_free(&columns);
+}
+
+/* Everything in a rollout file follows from its own log-probabilities, values and raw scores. */
+static void rollout_file_can_be_recomputed(void **state)
+{
+    (void)state;
+    char path[600];
+    toy_path(path, &reference, "rollouts/000004.h5");
+    RolloutFile file;
+    assert_ok(rollout_read(&file, path, NULL, TOY_WORDS + 1));
+    const Rollout *r = &file.rollout;
+    assert_int_equal(r->count, 16);
+    int ended = 0;
+    for (int i = 0; i < r->count; i++) {
+        const int64_t first = r->offset[i] + r->prompt_length[i], end = r->offset[i + 1];
+        const int length = r->response_length[i];
+        assert_int_equal(r->prompt_id[i], 3 * 16 + i);
+        assert_int_equal(end - first, length);
+        assert_int_equal(r->terminated[i] + r->truncated[i], 1);
+        assert_int_equal(r->id[end - 1] == TOY_WORDS, r->terminated[i]);
+        assert_true(r->terminated[i] || length == TOY_ANSWER);
+        assert_true(r->score[i] == (r->terminated[i] ? r->raw_score[i] : -1.0f));
+        ended += r->terminated[i];
+
+        float reward[TOY_POSITIONS], advantage[TOY_POSITIONS], returns[TOY_POSITIONS];
+        shape_rewards(reward, r->logp + first, r->reference_logp + first, length, r->kl_coef,
+                      (double)r->score[i]);
+        advantages(advantage, returns, reward, r->value + first, length, 1.0, 0.95);
+        assert_memory_equal(reward, r->reward + first, sizeof *reward * (size_t)length);
+        assert_memory_equal(advantage, r->advantage + first, sizeof *reward * (size_t)length);
+        assert_memory_equal(returns, r->returns + first, sizeof *reward * (size_t)length);
+        for (int64_t t = r->offset[i]; t < first; t++) {
+            assert_true(r->logp[t] == 0.0f && r->value[t] == 0.0f && r->reward[t] == 0.0f);
+            assert_int_equal(r->is_response[t], 0);
+        }
+    }
+    assert_true(ended > 0 && ended < 16); /* both kinds were seen */
+    rollout_free(&file);
+}
+
+static void c29_answers_to_one_prompt_differ_between_steps(void **state)
+{
+    (void)state;
+    char path[600];
+    MetricColumns columns = {0};
+    toy_path(path, &reference, "metrics.jsonl");
+    assert_ok(metric_columns_read(&columns, path));
+    const double *unique = metric_column(&columns, "objective/unique");
+    for (int i = 0; i < columns.rows; i++) assert_true(unique[i] > 0.5);
+    metric_columns_free(&columns);
+}
+
+static bool always(void *context)
+{
+    (void)context;
+    return true;
+}
+
+static void threads_change_nothing(void **state)
+{
+    (void)state;
+    for (int threads = 2; threads <= 3; threads++) {
+        Toy toy;
+        toy_begin(&toy);
+        assert_ok(toy_life(&toy, threads, (StageHooks){0}));
+        check_same_results(&reference, &toy, true);
+        toy_end(&toy);
+    }
+}
+
+static void checkpoints_change_nothing(void **state)
+{
+    (void)state;
+    Toy toy;
+    toy_begin(&toy);
+    assert_ok(toy_life(&toy, 1, (StageHooks){.should_checkpoint = always}));
+    check_same_results(&reference, &toy, true);
+    toy_end(&toy);
+}
+
+static void samples_change_nothing(void **state)
+{
+    (void)state;
+    Toy toy;
+    toy_begin(&toy);
+    toy.config.sample_every = 0;
+    assert_ok(toy_life(&toy, 1, (StageHooks){0}));
+    check_same_results(&reference, &toy, false);
+    char path[600];
+    toy_path(path, &toy, "samples.h5");
+    assert_false(io_exists(path));
+    toy_end(&toy);
+}
+
+static double noise(const Task *task, const TaskAnswer *answer)
+{
+    (void)task;
+    return (double)(digest_of(answer->response, answer->response_count).low % 1000) - 500.0;
+}
+
+/* Gold is in the file and in the journal and nowhere else. */
+static void gold_reaches_no_weight(void **state)
+{
+    (void)state;
+    Toy toy;
+    toy_begin(&toy);
+    toy.kind.gold = noise;
+    assert_ok(toy_life(&toy, 1, (StageHooks){.should_checkpoint = always}));
+    check_same_file(&reference, &toy, "policy.h5");
+    check_same_file(&reference, &toy, "critic.h5");
+    assert_false(
+        digest_equal(file_digest(&reference, "metrics.jsonl"), file_digest(&toy, "metrics.jsonl")));
+    toy_end(&toy);
+}
+
+typedef struct Patience {
+    int questions; /* until the answer is yes */
+} Patience;
+
+static bool patience_is_over(void *context)
+{
+    Patience *patience = context;
+    return --patience->questions <= 0;
+}
+
+/* Wherever the run is stopped, going on ends with the same bytes. */
+static void stopped_run_goes_on_to_the_same_bytes(void **state)
+{
+    (void)state;
+    int stops = 0;
+    for (int questions = 1; questions <= 22; questions += 3) {
+        Toy toy;
+        toy_begin(&toy);
+        Patience patience = {.questions = questions};
+        /* With a checkpoint behind it an update is dropped half way, without it is finished. */
+        const StageHooks hooks = {.context = &patience,
+                                  .should_stop = patience_is_over,
+                                  .should_checkpoint = questions % 2 == 0 ? always : NULL};
+        const Status status = toy_life(&toy, 1, hooks);
+        if (status != STATUS_OK) {
+            stops++;
+            assert_fails(status, STATUS_STOPPED, "stopped after step");
+            assert_ok(toy_life(&toy, 2, (StageHooks){0}));
+        }
+        check_same_results(&reference, &toy, true);
+        toy_end(&toy);
+    }
+    assert_true(stops >= 6);
+}
+
+/* C15, C14: the coefficient moves once an iteration, by that iteration's KL, and survives a stop.
+ */
+static void c15_adaptive_coefficient_survives_a_stop(void **state)
+{
+    (void)state;
+    Toy whole, parted;
+    Toy *const toys[2] = {&whole, &parted};
+    for (int i = 0; i < 2; i++) {
+        toy_begin(toys[i]);
+        strcpy(toys[i]->config.kl_controller, "adaptive");
+        toys[i]->config.kl_target = 0.05;
+    }
+    assert_ok(toy_life(&whole, 1, (StageHooks){0}));
+    Patience patience = {.questions = 15};
+    assert_fails(
+        toy_life(&parted, 1, (StageHooks){.context = &patience, .should_stop = patience_is_over}),
+        STATUS_STOPPED, "stopped");
+    assert_ok(toy_life(&parted, 1, (StageHooks){0}));
+    check_same_results(&whole, &parted, true);
+
+    char path[600];
+    MetricColumns columns = {0};
+    toy_path(path, &whole, "metrics.jsonl");
+    assert_ok(metric_columns_read(&columns, path));
+    const double *kl = metric_column(&columns, "objective/kl");
+    const double *coefficient = metric_column(&columns, "objective/kl_coef");
+    assert_true(coefficient[0] == 0.05);
+    for (int i = 1; i < columns.rows; i++) {
+        assert_true(coefficient[i] ==
+                    ppo_config_next_kl_coef(&whole.config, coefficient[i - 1], kl[i - 1]));
+        assert_true(coefficient[i] != coefficient[i - 1]);
+    }
+    metric_columns_free(&columns);
+    toy_end(&whole);
+    toy_end(&parted);
+}
+
+/* An update is a function of the file and of the checkpoint of the step before. */
+static void update_can_be_replayed_from_the_file(void **state)
+{
+    (void)state;
+    Toy toy;
+    toy_begin(&toy);
+    toy.job.keep_every = 1;
+    assert_ok(toy_life(&toy, 2, (StageHooks){0}));
+    char folder[STAGE_PATH], stage_folder[600], path[600];
+    Manifest manifest;
+    snprintf(stage_folder, sizeof stage_folder, "%s/ppo", toy.run);
+    assert_ok(checkpoint_at(folder, &manifest, stage_folder, 2));
+
+    Model policy = {0}, critic = {0};
+    AdamW policy_moments = {0}, critic_moments = {0};
+    assert_ok(network_read(&policy, &policy_moments, folder, "policy", &manifest));
+    assert_ok(network_read(&critic, &critic_moments, folder, "critic", &manifest));
+    PpoUpdater updater;
+    assert_ok(ppo_updater_init(&updater, &policy, &critic, &toy.config, 256, TOY_POSITIONS, 1));
+    adamw_free(&updater.policy.adamw);
+    adamw_free(&updater.critic.adamw);
+    updater.policy.adamw = policy_moments;
+    updater.critic.adamw = critic_moments;
+
+    RolloutFile third, fourth;
+    toy_path(path, &toy, "rollouts/000003.h5");
+    assert_ok(rollout_read(&third, path, NULL, TOY_WORDS + 1));
+    toy_path(path, &toy, "rollouts/000004.h5");
+    assert_ok(rollout_read(&fourth, path, NULL, TOY_WORDS + 1));
+    assert_true(digest_equal(model_digest(&policy), third.rollout.policy));
+    const PpoUpdateJob job = {
+        .rollout = &third.rollout, .config = &toy.config, .seed = toy.stage.seed};
+    PpoUpdateReport report;
+    assert_ok(ppo_update(&report, &updater, &job));
+    assert_true(digest_equal(model_digest(&policy), fourth.rollout.policy));
+    assert_true(digest_equal(model_digest(&critic), fourth.rollout.critic));
+    assert_true(digest_equal(third.rollout.reference, fourth.rollout.reference));
+
+    rollout_free(&third);
+    rollout_free(&fourth);
+    ppo_updater_free(&updater);
+    model_free(&policy);
+    model_free(&critic);
+    toy_end(&toy);
+}
+
+static bool has_checkpoint(const Toy *toy, int step)
+{
+    char path[600], file[64];
+    snprintf(file, sizeof file, "checkpoints/step-%06d", step);
+    toy_path(path, toy, file);
+    return io_exists(path);
+}
+
+/* Every second step, the best proxy inside the budget and the best gold; nothing else. */
+static void checkpoints_are_kept_by_rule(void **state)
+{
+    (void)state;
+    Toy toy;
+    toy_begin(&toy);
+    toy.config.steps = 8;
+    toy.job.keep_every = 3;
+    assert_ok(toy_life(&toy, 1, (StageHooks){.should_checkpoint = always}));
+    char path[600];
+    MetricColumns columns = {0};
+    toy_path(path, &toy, "metrics.jsonl");
+    assert_ok(metric_columns_read(&columns, path));
+    const double *scores = metric_column(&columns, "objective/scores");
+    const double *gold = metric_column(&columns, "objective/gold");
+    int best_score = 1, best_gold = 1; /* row i measures checkpoint i */
+    for (int i = 2; i < columns.rows; i++) {
+        if (scores[i] > scores[best_score]) best_score = i;
+        if (gold[i] > gold[best_gold]) best_gold = i;
+    }
+    for (int step = 1; step <= 8; step++) {
+        const bool kept = step % 3 == 0 || step == best_score || step == best_gold;
+        assert_int_equal(has_checkpoint(&toy, step), kept);
+    }
+    metric_columns_free(&columns);
+    toy_end(&toy);
+}
+
+/* A reward model that reads in both directions cannot be a critic: that starts from the SFT policy
+ * and has five iterations to itself. */
+static void blind_critic_gets_a_warm_up(void **state)
+{
+    (void)state;
+    Toy toy;
+    toy_begin(&toy);
+    publish_reward_model(toy.run, false);
+    toy.config.steps = 7;
+    assert_ok(toy_life(&toy, 1, (StageHooks){0}));
+    char path[600];
+    MetricColumns columns = {0};
+    toy_path(path, &toy, "metrics.jsonl");
+    assert_ok(metric_columns_read(&columns, path));
+    const double *kl = metric_column(&columns, "objective/kl");
+    const double *ratio = metric_column(&columns, "val/ratio");
+    const double *value_loss = metric_column(&columns, "loss/value_avg");
+    for (int i = 0; i < 7; i++) {
+        assert_int_equal(kl[i] == 0.0, i < 6); /* row 6 is sampled before the policy's first step */
+        assert_int_equal(isnan(ratio[i]), i < 5);
+        assert_true(value_loss[i] > 0.0);
+    }
+    metric_columns_free(&columns);
+    toy_end(&toy);
+}
+
+static void proxy_rises(void **state)
+{
+    (void)state;
+    Toy toy;
+    toy_begin(&toy);
+    toy.config.steps = 20;
+    toy.config.rollouts = 64;
+    toy.config.kl_coef = 0.01;
+    toy.config.optimiser.learning_rate = 1e-2;
+    assert_ok(toy_life(&toy, 2, (StageHooks){0}));
+    char path[600];
+    MetricColumns columns = {0};
+    toy_path(path, &toy, "metrics.jsonl");
+    assert_ok(metric_columns_read(&columns, path));
+    const double *reward = metric_column(&columns, "objective/rlhf_reward");
+    const double *spread = metric_column(&columns, "objective/scores_std");
+    assert_true(reward[19] > reward[0] + 0.5 * spread[0]);
+    metric_columns_free(&columns);
+    toy_end(&toy);
+}
+
+static void missing_inputs_are_named(void **state)
+{
+    (void)state;
+    Toy toy;
+    toy_begin(&toy);
+    char path[600];
+    snprintf(path, sizeof path, "%s/reward/manifest.json", toy.run);
+    assert_ok(io_remove(path));
+    assert_fails(toy_life(&toy, 1, (StageHooks){0}), STATUS_DATA, "run: rlhf reward");
+    toy_end(&toy);
+}
+
+static void rollout_file_that_is_gone_is_missed(void **state)
+{
+    (void)state;
+    Toy toy;
+    toy_begin(&toy);
+    Patience patience = {.questions = 20};
+    assert_fails(
+        toy_life(&toy, 1, (StageHooks){.context = &patience, .should_stop = patience_is_over}),
+        STATUS_STOPPED, "stopped");
+    char path[600];
+    toy_path(path, &toy, "rollouts/000001.h5");
+    assert_ok(io_remove(path));
+    assert_fails(toy_life(&toy, 1, (StageHooks){0}), STATUS_DATA, "rollouts/000001.h5: missing");
+    toy_end(&toy);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(run_publishes_what_it_promises),
+        cmocka_unit_test(metrics_of_the_run_hold_their_invariants),
+        cmocka_unit_test(rollout_file_can_be_recomputed),
+        cmocka_unit_test(c29_answers_to_one_prompt_differ_between_steps),
+        cmocka_unit_test(threads_change_nothing),
+        cmocka_unit_test(checkpoints_change_nothing),
+        cmocka_unit_test(samples_change_nothing),
+        cmocka_unit_test(gold_reaches_no_weight),
+        cmocka_unit_test(stopped_run_goes_on_to_the_same_bytes),
+        cmocka_unit_test(c15_adaptive_coefficient_survives_a_stop),
+        cmocka_unit_test(update_can_be_replayed_from_the_file),
+        cmocka_unit_test(checkpoints_are_kept_by_rule),
+        cmocka_unit_test(blind_critic_gets_a_warm_up),
+        cmocka_unit_test(proxy_rises),
+        cmocka_unit_test(missing_inputs_are_named),
+        cmocka_unit_test(rollout_file_that_is_gone_is_missed),
+    };
+    return cmocka_run_group_tests(tests, make_reference, drop_reference);
+}
