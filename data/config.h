@@ -82,7 +82,7 @@ Status config_write(Bytes *out, const ConfigTable *table, const void *settings,
 /* The JSON Schema (draft 2020-12) of the table. */
 Status config_schema(Bytes *out, const ConfigTable *table);
 
-/* Appends one line a field that differs, "ppo.clip_range: 0.2 -> 0.1"; *differences is their number. */
+/* Appends one line a field that differs, "ppo.clip_range: 0.2 -> 0.1"; *differences counts them. */
 Status config_diff(Bytes *out, int *differences, const ConfigTable *table, const void *a,
                    const void *b);
 

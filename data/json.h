@@ -73,14 +73,15 @@ typedef struct JsonWriter {
 } JsonWriter;
 
 JsonWriter json_writer(Bytes *out, int indent);
-void json_open(JsonWriter *writer, const char *key, char bracket); /* '{' or '['; key NULL in arrays */
+/* `bracket` is '{' or '['; here and below `key` is NULL inside arrays. */
+void json_open(JsonWriter *writer, const char *key, char bracket);
 void json_close(JsonWriter *writer);
 void json_put_number(JsonWriter *writer, const char *key, double value);
 void json_put_integer(JsonWriter *writer, const char *key, int64_t value);
 void json_put_bool(JsonWriter *writer, const char *key, bool value);
 void json_put_text(JsonWriter *writer, const char *key, const char *text);
 void json_put_bytes(JsonWriter *writer, const char *key, const char *text, size_t count);
-void json_put_value(JsonWriter *writer, const char *key, Json value); /* a copy, with all it holds */
+void json_put_value(JsonWriter *writer, const char *key, Json value); /* with all it holds */
 Status json_done(JsonWriter *writer); /* a final newline where indented; the first failure */
 
 /* A double as json_put_number writes it. */

@@ -42,7 +42,7 @@ Status journal_write(Journal *journal, int64_t step, const double *value);
 Status journal_length(uint64_t *length, const Journal *journal); /* bytes, synced */
 Status journal_close(Journal *journal); /* fine on one that is zero or closed */
 
-/* The rows of a journal as columns; a torn last line is dropped. timings.jsonl reads the same way. */
+/* The rows of a journal (or of timings.jsonl) as columns; a torn last line is dropped. */
 typedef struct MetricColumns {
     int rows, columns;
     int64_t *step;      /* (rows) */
@@ -50,7 +50,7 @@ typedef struct MetricColumns {
     double *value;      /* (columns, rows), NAN where a record has none */
 } MetricColumns;
 
-/* Anything but an object of numbers (or null) with a "step" a line: STATUS_DATA with file and line. */
+/* A line that is not an object of numbers (or null) with a "step": STATUS_DATA with its place. */
 Status metric_columns_read(MetricColumns *columns, const char *path);
 const double *metric_column(const MetricColumns *columns, const char *name); /* NULL: none */
 void metric_columns_free(MetricColumns *columns);

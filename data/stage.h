@@ -38,7 +38,7 @@ typedef struct Stage {
     const char *run;      /* the run directory */
     uint64_t seed;
     int threads;          /* changes no result */
-    double checkpoint_seconds; /* a checkpoint at least this often; 0: only at the end and on a signal */
+    double checkpoint_seconds; /* a checkpoint at least this often; 0: only on a signal */
     Digest made_from;     /* settings that count and inputs; binds manifest and checkpoints */
     StageHooks hooks;
 
@@ -81,15 +81,15 @@ bool stage_checkpoint_due(const Stage *stage);
 Status stage_checkpoint(Stage *stage, const char *folder, int64_t step, const char *const *names,
                         int count, const int64_t *keep, int keeps);
 
-/* Publishes metrics.h5 and writes the manifest over `names` (files in the folder), metrics.jsonl and
- * metrics.h5; then removes those of the newest two checkpoints that the last stage_checkpoint did
- * not keep. */
+/* Publishes metrics.h5 and writes the manifest over `names` (files in the folder), metrics.jsonl
+ * and metrics.h5; then removes those of the newest two checkpoints that the last stage_checkpoint
+ * did not keep. */
 Status stage_finish(Stage *stage, int64_t step, const char *const *names, int count);
 /* Closes what is open; fine on a stage that failed or never opened. */
 void stage_close(Stage *stage);
 
-/* A file that an earlier stage published: its path (STAGE_PATH bytes) and digest (may be NULL). Missing or not
- * matching: STATUS_DATA, which file, what was expected, what to run, e.g.
+/* A file that an earlier stage published: its path (STAGE_PATH bytes) and digest (may be NULL).
+ * Missing or not matching: STATUS_DATA, which file, what was expected, what to run, e.g.
  * "runs/a/sft/manifest.json: missing; run: rlhf sft runs/a". */
 Status stage_input(char *path, Digest *digest, const char *run, const char *stage,
                    const char *file);
