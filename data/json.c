@@ -334,6 +334,7 @@ Status json_text(const char **out, Json value)
 
 static Status find_member(Json *member, Json object, const char *key)
 {
+    *member = (Json){0};
     if (json_kind(object) != JSON_OBJECT) return fail_kind(object, "an object");
     *member = json_find(object, key);
     if (member->item == NULL) return json_fail(object, "%s: missing", key);
