@@ -245,7 +245,7 @@ static int64_t demonstration_count(const Task *task, TaskSplit split)
 
 /* ---- gold ---- */
 
-enum { WORDS_READ = 256, NEGATION_REACH = 3, EVERY_RATER = -1 };
+enum { WORDS_READ = 256, NEGATION_REACH = 3, EVERY_RATER = -1, PENALTY_MOST = 3 };
 
 static bool negates(const ProseWord *word)
 {
@@ -318,14 +318,15 @@ static double fluency_penalty(const SentimentWorld *world, const TaskAnswer *ans
 {
     const NgramScore score = ngram_score(world->fluency, answer->prompt, answer->prompt_count,
                                          answer->response, answer->response_count);
-    if (score.words == 0) return 3;
+    if (score.words == 0) return PENALTY_MOST;
     const double below = fmax((world->logp.mean - score.logp) / world->logp.sd,
                               (world->gain.mean - score.gain) / world->gain.sd);
-    return fmin(fmax(2 * (below - 1), 0), 3);
+    return fmin(fmax(2 * (below - 1), 0), PENALTY_MOST);
 }
 
-/* 2.5 tanh(rating / 3) - fluency - repetitions / 2 - max(0, 5 - words) / 2 - [no end]: the answer
- * ends if it ends a sentence and says so. */
+/* pleasure - penalty - repetitions / 2 - max(0, 5 - words) / 2 - [no end], with pleasure
+ * 2.5 tanh(rating / 3). What is no prose cannot please: a pleasure above 0 fades as the penalty for
+ * fluency grows. The answer ends if it ends a sentence and says so. */
 static double judge(const Task *task, const TaskAnswer *answer, int rater)
 {
     const SentimentWorld *world = task->world;
@@ -334,8 +335,10 @@ static double judge(const Task *task, const TaskAnswer *answer, int rater)
     const bool ends =
         answer->terminated && prose_ends_sentence(answer->response, answer->response_count);
     const int missing = reading.words < 5 ? 5 - reading.words : 0;
-    return 2.5 * tanh(reading.rating / 3) - fluency_penalty(world, answer) -
-           0.5 * reading.repetitions - 0.5 * missing - (ends ? 0 : 1);
+    const double penalty = fluency_penalty(world, answer);
+    double pleasure = 2.5 * tanh(reading.rating / 3);
+    if (pleasure > 0) pleasure *= 1 - penalty / PENALTY_MOST;
+    return pleasure - penalty - 0.5 * reading.repetitions - 0.5 * missing - (ends ? 0 : 1);
 }
 
 static double gold(const Task *task, const TaskAnswer *answer)
