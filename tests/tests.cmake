@@ -46,3 +46,7 @@ target_link_libraries(dump_losses PRIVATE reward)
 add_test(NAME oracle_losses COMMAND /usr/bin/python3
   ${CMAKE_SOURCE_DIR}/tests/oracle_losses.py $<TARGET_FILE:dump_losses>)
 rlhf_test(ppo_train ppo)
+add_executable(dump_ppo tests/dump_ppo.c)
+target_link_libraries(dump_ppo PRIVATE ppo)
+add_test(NAME oracle_ppo COMMAND /usr/bin/python3
+  ${CMAKE_SOURCE_DIR}/tests/oracle_ppo.py $<TARGET_FILE:dump_ppo>)
