@@ -34,10 +34,12 @@ typedef struct Preference {
 Status preferences_add(Preferences *preferences, Preference pair);
 void preferences_free(Preferences *preferences);
 
-/* `tokenizer` gives the text columns. */
+/* /pair/MEMBER and /completion/{token, offset, prompt_length}. `tokenizer` gives /text/{prompt,
+ * chosen, rejected} of the first 64 pairs; NULL: no text. */
 Status preferences_write(const Preferences *preferences, const Tokenizer *tokenizer,
                          const char *path);
-/* Ids outside [0, vocabulary), offsets that fall, completions that are not there: STATUS_DATA. */
+/* No pairs, ids outside [0, vocabulary), offsets that fall, completions that are not there:
+ * STATUS_DATA. */
 Status preferences_read(Preferences *preferences, const char *path, const Digest *expected,
                         int vocabulary);
 

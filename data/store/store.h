@@ -21,7 +21,7 @@ size_t store_type_size(StoreType type);
 
 enum { STORE_RANK_MAX = 4, STORE_NAME = 128 };
 
-/* ---- writing (image.c, publish.c) ---- */
+/* ---- writing (image.c, labels.c, publish.c) ---- */
 
 typedef struct StoreImage StoreImage; /* a file being built in memory */
 
@@ -47,7 +47,7 @@ Status store_put_scale(StoreImage *image, const char *scale, const char *name);
  * image, also on failure. *digest (may be NULL) is that of the bytes. */
 Status store_publish(StoreImage *image, const char *path, Digest *digest);
 
-/* ---- reading (gate.c, child.c) ---- */
+/* ---- reading (read.c, child.c, gate.c) ---- */
 
 /* One thing the file must (or may) hold. Datasets only where `attribute` is NULL. */
 typedef struct StoreField {
@@ -81,7 +81,8 @@ Status store_read(StoreContent *content, const char *path, const Digest *expecte
                   const StoreField *schema, int count);
 void store_content_free(StoreContent *content);
 
-/* Once, before anything else: HDF5 must not print, install exit handlers or load plugins. */
+/* Before anything else: HDF5 must not print, install exit handlers or load plugins. Every function
+ * that begins or ends a file calls it, so nobody has to. */
 void store_setup(void);
 
 #endif
