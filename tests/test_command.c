@@ -62,7 +62,10 @@ static void every_command_explains_itself(void **state)
         char line[64];
         char first[TEXT];
         for (int f = 0; f < 3; f++) {
-            snprintf(line, sizeof line, f == 0 ? "help %s" : f == 1 ? "%s -h" : "%s --help",
+            snprintf(line, sizeof line,
+                     f == 0   ? "help %s"
+                     : f == 1 ? "%s -h"
+                              : "%s --help",
                      commands[i].name);
             assert_int_equal(rlhf(line), STATUS_OK);
             assert_out(commands[i].help);
@@ -103,7 +106,8 @@ static void near_misses_are_named(void **state)
         const char *line, *error;
     } cases[] = {
         {"rnu", "rlhf: rnu: no such command; did you mean run?"},
-        {"run quickstrat", "rlhf run: quickstrat: no such preset or file; did you mean quickstart?"},
+        {"run quickstrat",
+         "rlhf run: quickstrat: no such preset or file; did you mean quickstart?"},
         {"run tiny --untill sft", "rlhf run: --untill: no such flag; did you mean --until?"},
         {"run tiny --until sfd", "rlhf run: sfd: no such stage; did you mean sft?"},
         {"config shwo tiny", "shwo: expected new, show, check or diff; did you mean show?"},
@@ -134,11 +138,11 @@ static void wrong_settings_are_named(void **state)
         const char *line, *error;
     } cases[] = {
         {"run tiny --set ppo.clip_rnage=0.1", "ppo.clip_rnage: no such setting"},
-        {"run tiny --set ppo.clip_range=1.5", "ppo.clip_range = 1.5: must be in [0, 1]"},
-        {"run tiny --set ppo.steps=few", "ppo.steps"},
+        {"run tiny --set label.flip_rate=1.5", "label.flip_rate = 1.5: must be in [0, 0.5]"},
+        {"run tiny --set ppo.steps=few", "ppo.steps: expected an integer, found text"},
         {"run tiny --set model.heads=3", "model.heads = 3: must divide model.channels = 32"},
-        {"run tiny --set task.response_tokens=64", "must be below model.positions = 64"},
-        {"run tiny --set pretrain.context=65", "must be at most model.positions = 64"},
+        {"run tiny --set task.response_tokens=96", "must be below model.positions = 96"},
+        {"run tiny --set pretrain.context=97", "must be at most model.positions = 96"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         assert_int_equal(rlhf(cases[i].line), STATUS_SETTINGS);
@@ -367,6 +371,10 @@ int main(void)
 {
     gsl_set_error_handler_off();
     store_setup();
+    char folder[64];
+    test_folder(folder);
+    if (chdir(folder) != 0)
+        return 1; /* a run that should have been refused stays out of the tree */
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_command_explains_itself),
         cmocka_unit_test(help_of_a_stage_lists_its_settings),
@@ -387,5 +395,6 @@ int main(void)
         cmocka_unit_test(tasks_and_versions_are_valid_json),
         cmocka_unit_test(metrics_are_explained_from_their_table),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    const int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    return rmdir(folder) == 0 ? failed : 1;
 }

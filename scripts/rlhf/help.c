@@ -13,7 +13,7 @@ static Status print_section(FILE *out, const ConfigTable *table, const char *sec
 {
     Bytes text = {0};
     const Status status = config_help(&text, table, section);
-    if (status == STATUS_OK) fputs(text.data, out);
+    if (status == STATUS_OK) fprintf(out, "%s\n", text.data);
     bytes_free(&text);
     return status;
 }

@@ -143,12 +143,12 @@ Status plot_print(FILE *file, const Plot *left, const Plot *right, int width, in
     for (int i = 0; status == STATUS_OK && i < a.count; i++) {
         size_t count;
         const char *text = texts_at(&a, i, &count);
-        fprintf(file, "%.*s", (int)count, text);
         if (i < b.count) {
+            fprintf(file, "%.*s  ", (int)count, text);
             text = texts_at(&b, i, &count);
-            fprintf(file, "  %.*s", (int)count, text);
         }
-        fputc('\n', file);
+        while (count > 0 && text[count - 1] == ' ') count--;
+        fprintf(file, "%.*s\n", (int)count, text);
     }
     texts_free(&a);
     texts_free(&b);

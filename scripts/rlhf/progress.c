@@ -2,6 +2,7 @@
 
 #include "scripts/rlhf/interrupt.h"
 
+#include <math.h>
 #include <stdarg.h>
 #include <string.h>
 
@@ -84,11 +85,16 @@ void progress_end(Progress *progress, const char *outcome)
     progress->stage = NULL;
 }
 
-/* "objective/kl" is shown as "kl". */
-static const char *short_name(const char *name)
+/* "objective/kl" is shown as "kl", unless another number would have the same short name. */
+static const char *short_name(const StageProgress *now, int index)
 {
-    const char *slash = strrchr(name, '/');
-    return slash != NULL ? slash + 1 : name;
+    const char *slash = strrchr(now->name[index], '/');
+    if (slash == NULL) return now->name[index];
+    for (int i = 0; i < now->shown; i++) {
+        const char *other = strrchr(now->name[i], '/');
+        if (i != index && other != NULL && strcmp(other, slash) == 0) return now->name[index];
+    }
+    return slash + 1;
 }
 
 static void append(char line[LINE], const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -109,7 +115,8 @@ static void append_numbers(char line[LINE], const Progress *progress, const Stag
     const int64_t done = now->step - progress->first_step;
     if (seconds > 0.2) append(line, "  %s tok/s", count_text(text, progress->tokens / seconds));
     for (int i = 0; i < now->shown; i++) {
-        append(line, "  %s %.3g", short_name(now->name[i]), now->value[i]);
+        if (isnan(now->value[i])) continue;
+        append(line, "  %s %.3g", short_name(now, i), now->value[i]);
     }
     if (done > 0 && now->step < now->steps) {
         const double left = seconds * (double)(now->steps - now->step) / (double)done;

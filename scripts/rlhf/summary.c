@@ -19,7 +19,7 @@ Status stage_times(StageTimes *times, const char *run, const char *stage)
     if (!io_exists(path)) return STATUS_OK;
     MetricColumns columns = {0};
     const Status status = metric_columns_read(&columns, path);
-    const double *seconds = metric_column(&columns, "time/step");
+    const double *seconds = metric_column(&columns, "seconds");
     const double *tokens = metric_column(&columns, "tokens");
     for (int i = 0; status == STATUS_OK && i < columns.rows; i++) {
         if (columns.step[i] > times->steps) times->steps = columns.step[i];
