@@ -34,9 +34,9 @@ typedef struct Rollout {
 /* Pushes arrays for up to `count` rollouts of `tokens` tokens together. */
 void rollout_layout(Rollout *rollout, Arena *arena, int count, int64_t tokens);
 
-/* Attributes of the file: format_version, step, kl_coef, temperature, {policy, reference, reward_model,
- * critic}_hash and, for people, format, stage, `config` (the resolved config.json; NULL: none). Text
- * columns for the first `text_rows` rollouts; none where `tokenizer` is NULL. */
+/* Attributes of the file: format_version, step, kl_coef, temperature, {policy, reference,
+ * reward_model, critic}_hash and, for people, format, stage, `config` (the resolved config.json;
+ * NULL: none). Text columns for the first `text_rows` rollouts; none where `tokenizer` is NULL. */
 Status rollout_write(const Rollout *rollout, const Tokenizer *tokenizer, int text_rows,
                      const char *config, const char *path, Digest *digest);
 
