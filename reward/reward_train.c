@@ -272,7 +272,7 @@ static Status one_step(Training *t, int64_t step)
 
     int64_t tokens = 0;
     for (int i = 0; i < 2 * pairs; i++) tokens += t->train.length[plan->member[i]];
-    static const char *const shown[] = {"loss", "accuracy", "heldout/accuracy", NULL};
+    static const char *const shown[] = {"loss", "accuracy", "heldout/nll", NULL};
     return stage_record(t->job->stage, step + 1, t->steps, tokens, value, shown);
 }
 
