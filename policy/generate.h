@@ -35,8 +35,9 @@ typedef struct GenerateRequest {
 } GenerateRequest;
 
 /* Adds one sequence a request, in order, to *answers: its prompt and its answer, <|endoftext|>
- * included where it came; terminated[i] says whether it did. Prompt longer than the context
- * leaves room for: STATUS_DATA, "prompt 3: 70 tokens and 32 of answer do not fit in 96 positions". */
+ * included where it came; terminated[i] says whether it did. An empty prompt or one that leaves
+ * too little room: STATUS_DATA, "prompt 3: 70 tokens and 32 of answer do not fit in 96 positions".
+ * Logits that are not finite: STATUS_DIVERGED. */
 Status generate(Sequences *answers, uint8_t *terminated, const Model *model,
                 const Sequences *prompts, const GenerateRequest *request, int count,
                 const GenerateConfig *config);

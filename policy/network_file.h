@@ -17,12 +17,12 @@ enum { NETWORK_FILES_MAX = 16, NETWORK_FILE_BYTES = 256 << 20 };
 Status network_write(char names[][128], int *count, const char *folder, const char *name,
                      const Model *model, const AdamW *adamw, int32_t end);
 
-/* The same with at most `bytes` bytes of tensors a file (or one tensor, where it alone is larger). */
+/* The same with at most `bytes` bytes of tensors a file (one tensor, where it alone is larger). */
 Status network_write_parts(char names[][128], int *count, const char *folder, const char *name,
                            const Model *model, const AdamW *adamw, int32_t end, size_t bytes);
 
-/* Makes *model (zeroed or freed) out of folder/NAME.h5, files checked against `manifest` where it is
- * not NULL; `adamw` NULL: weights only. What is missing or of another shape: STATUS_DATA. */
+/* Makes *model (zeroed or freed) out of folder/NAME.h5, files checked against `manifest` where it
+ * is not NULL; `adamw` NULL: weights only. What is missing or of another shape: STATUS_DATA. */
 Status network_read(Model *model, AdamW *adamw, const char *folder, const char *name,
                     const Manifest *manifest);
 
