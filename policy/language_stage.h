@@ -1,6 +1,6 @@
 /* What pretraining and SFT have in common: next-token steps over minibatches, losses on held-out
  * sequences, checkpoints, resuming and publishing. How a network starts and which sequences make
- * step k is theirs to say; which they are depends on no step before, so a resumed run is the same. */
+ * step k is theirs to say; they depend on no step before, so a resumed run is the same. */
 #ifndef POLICY_LANGUAGE_STAGE_H
 #define POLICY_LANGUAGE_STAGE_H
 
