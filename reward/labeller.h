@@ -2,7 +2,7 @@
  *
  *   P(a over b) = (1 - 2 flip) sigmoid((gold_a - gold_b + bias (length_a - length_b)) / (T sigma)) + flip
  *
- * (ALGORITHMS 1.3; Coste et al. 2023 for the flips.) sigma is the standard deviation of gold over
+ * (Coste et al. 2023 for the flips.) sigma is the standard deviation of gold over
  * the answers at hand, so the temperature has one meaning in every task. */
 #ifndef REWARD_LABELLER_H
 #define REWARD_LABELLER_H
