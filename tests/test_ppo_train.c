@@ -164,6 +164,53 @@ static void run_publishes_what_it_promises(void **state)
                              manifest_find(&before, "tokenizer.json")->digest));
 }
 
+/* C28: what is published is the policy after the last step. */
+static void c28_last_step_is_published(void **state)
+{
+    (void)state;
+    Toy toy;
+    toy_begin(&toy);
+    toy.job.keep_every = 5;
+    assert_ok(toy_life(&toy, 1, (StageHooks){0}));
+    char stage_folder[600], folder[STAGE_PATH];
+    Manifest manifest;
+    snprintf(stage_folder, sizeof stage_folder, "%s/ppo", toy.run);
+    assert_ok(checkpoint_at(folder, &manifest, stage_folder, 5));
+    Model last = {0}, published = {0};
+    assert_ok(network_read(&last, NULL, folder, "policy", &manifest));
+    assert_ok(network_read(&published, NULL, stage_folder, "policy", NULL));
+    assert_true(digest_equal(model_digest(&last), model_digest(&published)));
+    model_free(&last);
+    model_free(&published);
+    toy_end(&toy);
+}
+
+/* C31: samples say at which temperature and seed they were drawn: those of training. */
+static void c31_samples_name_their_temperature(void **state)
+{
+    (void)state;
+    static const StoreField schema[] = {
+        {.name = "/", .attribute = "temperature", .type = STORE_F64},
+        {.name = "/", .attribute = "seed", .type = STORE_I64},
+        {.name = "/sample/step", .type = STORE_I64, .rank = 1, .extent = {-1}},
+        {.name = "/sample/prompt_id", .type = STORE_I64, .rank = 1, .extent = {-1}},
+    };
+    char path[600];
+    toy_path(path, &reference, "samples.h5");
+    StoreContent content;
+    assert_ok(store_read(&content, path, NULL, schema, 4));
+    assert_true(*(const double *)content.array[0].data == 1.0);
+    assert_int_equal(*(const int64_t *)content.array[1].data, 5);
+    const int64_t *step = content.array[2].data, *prompt = content.array[3].data;
+    const int64_t expected[4] = {0, 2, 4, 5};
+    assert_int_equal(content.array[2].count, 64);
+    for (int i = 0; i < 64; i++) {
+        assert_int_equal(step[i], expected[i / 16]);
+        assert_int_equal(prompt[i], i % 16);
+    }
+    store_content_free(&content);
+}
+
 static void metrics_of_the_run_hold_their_invariants(void **state)
 {
     (void)state;
@@ -538,6 +585,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(run_publishes_what_it_promises),
+        cmocka_unit_test(c28_last_step_is_published),
+        cmocka_unit_test(c31_samples_name_their_temperature),
         cmocka_unit_test(metrics_of_the_run_hold_their_invariants),
         cmocka_unit_test(rollout_file_can_be_recomputed),
         cmocka_unit_test(c29_answers_to_one_prompt_differ_between_steps),

@@ -2,6 +2,7 @@
 
 #include "data/rng.h"
 #include "policy/gemm.h"
+#include "policy/generate.h"
 #include "ppo/advantage.h"
 #include "ppo/ppo_metrics.h"
 #include "ppo/ppo_score.h"
@@ -51,6 +52,17 @@ static PpoConfig small_config(void)
     return config;
 }
 
+/* Blocks out of the lengths that stand in their place. */
+static void cut_world(Rollout *rollout)
+{
+    BlockPlan plan;
+    assert_ok(block_plan_cut(&plan, rollout->block, N, 1, 4));
+    for (int b = 0; b < plan.blocks; b++) {
+        for (int m = plan.first[b]; m < plan.first[b + 1]; m++) rollout->block[plan.member[m]] = b;
+    }
+    block_plan_free(&plan);
+}
+
 static void draw_answers(World *world)
 {
     Rollout *rollout = &world->rollout;
@@ -77,12 +89,7 @@ static void draw_answers(World *world)
         rollout->block[i] = length;
     }
     rollout->tokens = rollout->offset[N] = at;
-    BlockPlan plan;
-    assert_ok(block_plan_cut(&plan, rollout->block, N, 1, 4));
-    for (int b = 0; b < plan.blocks; b++) {
-        for (int m = plan.first[b]; m < plan.first[b + 1]; m++) rollout->block[plan.member[m]] = b;
-    }
-    block_plan_free(&plan);
+    cut_world(rollout);
 }
 
 static void score_world(World *world, int threads)
@@ -297,6 +304,101 @@ static void no_advantage_means_no_policy_step(void **state)
     assert_ok(update_world(&report, &world, 1, false));
     assert_true(digest_equal(before, model_digest(&world.policy)));
     assert_true(report.policy_loss == 0.0 && report.policy_norm == 0.0);
+    free_world(&world);
+}
+
+/* C5: EOS is a token like any other. */
+static void c5_end_of_the_answer_is_learned_from(void **state)
+{
+    (void)state;
+    World world;
+    make_world(&world);
+    const Rollout *rollout = &world.rollout;
+    for (int64_t t = 0; t < rollout->tokens; t++) rollout->advantage[t] = 0.0f;
+    rollout->advantage[rollout->offset[6] - 1] = 1.0f;
+    const Digest before = model_digest(&world.policy);
+    PpoUpdateReport report;
+    assert_ok(update_world(&report, &world, 1, false));
+    assert_false(digest_equal(before, model_digest(&world.policy)));
+    free_world(&world);
+}
+
+/* Fresh answers of the policy as it is. */
+static void answer_again(World *world, int64_t step)
+{
+    Rollout *rollout = &world->rollout;
+    Sequences prompts = {0}, answers = {0};
+    GenerateRequest request[N];
+    for (int i = 0; i < N; i++) {
+        const int32_t prompt = i % 3;
+        assert_ok(sequences_add(&prompts, &prompt, 1, NULL, 0));
+        request[i] = (GenerateRequest){.prompt_id = i, .prompt = i};
+    }
+    const GenerateConfig config = {.temperature = rollout->temperature,
+                                   .top_p = 1.0,
+                                   .response_tokens = 8,
+                                   .end = V - 1,
+                                   .threads = 1,
+                                   .seed = 3,
+                                   .stage = RNG_TEST,
+                                   .purpose = RNG_SAMPLING,
+                                   .step = (uint64_t)step};
+    assert_ok(
+        generate(&answers, rollout->terminated, &world->policy, &prompts, request, N, &config));
+    rollout->step = step;
+    rollout->tokens = sequences_tokens(&answers);
+    memcpy(rollout->id, answers.token, (size_t)rollout->tokens * sizeof *rollout->id);
+    memcpy(rollout->offset, answers.offset, sizeof(int64_t[N + 1]));
+    for (int i = 0; i < N; i++) {
+        rollout->prompt_length[i] = 1;
+        rollout->response_length[i] = (int32_t)sequences_response(&answers, i);
+        rollout->block[i] = rollout->response_length[i] + 1;
+        rollout->score[i] = 0.0f;
+        for (int64_t t = rollout->offset[i]; t < rollout->offset[i + 1]; t++) {
+            rollout->is_response[t] = t > rollout->offset[i];
+        }
+    }
+    cut_world(rollout);
+    sequences_free(&prompts);
+    sequences_free(&answers);
+    score_world(world, 1);
+}
+
+static double mean_exact_kl(const World *world)
+{
+    double kl = 0.0, tokens = 0.0;
+    for (int64_t t = 0; t < world->rollout.tokens; t++) {
+        if (!world->rollout.is_response[t]) continue;
+        kl += world->kl_exact[t];
+        tokens += 1.0;
+    }
+    return kl / tokens;
+}
+
+/* C12: where the penalty is the only reward, PPO brings the policy back to the reference. */
+static void c12_penalty_alone_lowers_the_exact_kl(void **state)
+{
+    (void)state;
+    World world;
+    make_world(&world);
+    world.config.steps = 60;
+    world.config.optimiser.learning_rate = 0.01;
+    world.config.critic_optimiser.learning_rate = 0.01;
+    PpoUpdater updater;
+    assert_ok(ppo_updater_init(&updater, &world.policy, &world.critic, &world.config, ROWS,
+                               POSITIONS, 1));
+    double first = 0.0, last = 0.0;
+    for (int64_t step = 1; step <= world.config.steps; step++) {
+        answer_again(&world, step);
+        last = mean_exact_kl(&world);
+        if (step == 1) first = last;
+        ppo_shape(&world.rollout, world.compact, &world.config);
+        const PpoUpdateJob job = {.rollout = &world.rollout, .config = &world.config, .seed = 5};
+        PpoUpdateReport report;
+        assert_ok(ppo_update(&report, &updater, &job));
+    }
+    assert_true(first > 0.02 && last < 0.4 * first);
+    ppo_updater_free(&updater);
     free_world(&world);
 }
 
@@ -794,6 +896,8 @@ int main(void)
         cmocka_unit_test(c16_prompt_tokens_change_nothing),
         cmocka_unit_test(c30_advantages_are_whitened_over_the_batch),
         cmocka_unit_test(no_advantage_means_no_policy_step),
+        cmocka_unit_test(c5_end_of_the_answer_is_learned_from),
+        cmocka_unit_test(c12_penalty_alone_lowers_the_exact_kl),
         cmocka_unit_test(target_kl_ends_the_update_after_an_epoch),
         cmocka_unit_test(update_leaves_between_epochs_when_asked),
         cmocka_unit_test(policy_gradient_is_the_derivative_of_the_loss),
