@@ -6,7 +6,7 @@
 
 /* Queries are taken a tile at a time, so that the scratch does not grow with the square of the
  * sequence, and a causal tile leaves out the keys that none of its rows may see. */
-enum { ATTENTION_TILE = 64 };
+enum { ATTENTION_TILE = 32 };
 
 size_t attention_scratch(int T)
 {
@@ -41,29 +41,49 @@ static Tile tile_at(const Head *head, int first)
     return (Tile){first, rows, head->causal ? first + rows : head->T};
 }
 
-/* Row t of the tile becomes its softmax over the keys it sees; the rest of the tile is zero. */
-HOT static void tile_softmax(float *weight, int stride, int first, int rows, int reach, bool causal)
+/* How much of a row takes part in the softmax: what it sees, in whole lanes where they fit. */
+INLINE int row_edge(int seen, int reach)
 {
+    const int whole = (seen + LANES - 1) / LANES * LANES;
+    return whole < reach ? whole : reach;
+}
+
+/* Row r of the tile becomes its softmax over the keys it sees, the first `seen + r` where causal;
+ * the rest is zero. In three passes over the rows: one row is too short to keep a processor busy
+ * while its maximum and its sum are being folded. */
+HOT static void tile_softmax(float *weight, int stride, int rows, int reach, int seen, bool causal)
+{
+    float max[ATTENTION_TILE], lane[ATTENTION_TILE][LANES];
     for (int r = 0; r < rows; r++) {
         float *w = row_at(weight, r, stride);
-        const int seen = causal ? first + r + 1 : reach;
-        const float max = row_max(w, seen);
-        for (int s = seen; s < reach; s++) w[s] = -INFINITY;
-        float lane[LANES] = {0.0f};
+        const int last = causal ? seen + r : reach, edge = row_edge(last, reach);
+        for (int s = last; s < edge; s++) w[s] = -INFINITY;
+        max[r] = row_max(w, edge);
+    }
+    for (int r = 0; r < rows; r++) {
+        float *w = row_at(weight, r, stride);
+        const int edge = row_edge(causal ? seen + r : reach, reach);
+        float sum[LANES] = {0.0f};
         int s = 0;
-        for (; s + LANES <= reach; s += LANES) {
+        for (; s + LANES <= edge; s += LANES) {
             for (int l = 0; l < LANES; l++) {
-                const float e = lane_exp(w[s + l] - max);
+                const float e = lane_exp(w[s + l] - max[r]);
                 w[s + l] = e;
-                lane[l] += e;
+                sum[l] += e;
             }
         }
-        for (; s < reach; s++) {
-            w[s] = lane_exp(w[s] - max);
-            lane[s % LANES] += w[s];
+        for (; s < edge; s++) {
+            w[s] = lane_exp(w[s] - max[r]);
+            sum[s % LANES] += w[s];
         }
-        const float inverse = 1.0f / lanes_sum(lane);
-        for (s = 0; s < reach; s++) w[s] *= inverse;
+        memcpy(lane[r], sum, sizeof sum);
+    }
+    for (int r = 0; r < rows; r++) {
+        float *w = row_at(weight, r, stride);
+        const int edge = row_edge(causal ? seen + r : reach, reach);
+        const float inverse = 1.0f / lanes_sum(lane[r]);
+        for (int s = 0; s < edge; s++) w[s] *= inverse;
+        for (int s = edge; s < reach; s++) w[s] = 0.0f;
     }
 }
 
@@ -72,7 +92,7 @@ static void tile_weights(float *weight, const Head *head, Tile tile)
     const int row = 3 * head->C;
     gemm_part(weight, head->T, row_of(head->q, tile.first, row), row, head->k, row, tile.rows,
               tile.reach, head->width, false, true, head->scale, 0.0f);
-    tile_softmax(weight, head->T, tile.first, tile.rows, tile.reach, head->causal);
+    tile_softmax(weight, head->T, tile.rows, tile.reach, tile.first + 1, head->causal);
 }
 
 /* w = softmax(score), so  dscore = w (dw - sum of w dw). */

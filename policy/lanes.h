@@ -80,15 +80,17 @@ INLINE float row_max(const float *x, int n)
     return lanes_max(lane);
 }
 
-/* e^x within 2 units in the last place: 0 below -87, e^88 above 88, NaN for NaN.
+/* e^x within 2 units in the last place: 0 below -87.7, e^80 above 80 (so that 1 / (1 + e^x) never
+ * gets subnormal, which is slow), NaN for NaN.
  *
  *   e^x = 2^n e^r,  n = round(x / ln 2),  r = x - n ln 2 in two parts (Cody and Waite 1980)
  *
  * and a polynomial in r of degree 7 (the coefficients of Cephes' expf). Adding 1.5 * 2^23 rounds to
- * a whole number, which then stands in the low bits of the sum. */
+ * a whole number, which then stands in the low bits of the sum; n = -127 makes the power 0. */
 INLINE float lane_exp(float x)
 {
-    const float held = x < -87.0f ? -87.0f : x > 88.0f ? 88.0f : x;
+    const float above = x < -88.0f ? -88.0f : x;
+    const float held = above > 80.0f ? 80.0f : above;
     const float shifted = held * 1.44269504f + 12582912.0f;
     const float n = shifted - 12582912.0f;
     const float r = (held - n * 0.693359375f) - n * -2.12194440e-4f;
@@ -105,7 +107,7 @@ INLINE float lane_exp(float x)
     bits = (bits << 23) + (127u << 23);
     float power;
     memcpy(&power, &bits, sizeof power);
-    return x < -87.0f ? 0.0f : p * power;
+    return p * power;
 }
 
 #endif

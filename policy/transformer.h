@@ -37,7 +37,7 @@ enum { ATTENTION_KEPT = 256 };
 
 /* Memory for blocks of up to `rows` rows whose sequences have up to `longest` tokens. In floats:
  * with `backward` a layer takes rows * (10 C + 2), and rows * longest * H more where longest <=
- * ATTENTION_KEPT; the rest is rows * 15 C and 128 * longest. Without `backward` all layers share
+ * ATTENTION_KEPT; the rest is rows * 15 C and 64 * longest. Without `backward` all layers share
  * one. */
 void activations_layout(Activations *activations, Arena *arena, ModelShape shape, int rows,
                         int longest, bool backward);

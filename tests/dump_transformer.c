@@ -11,7 +11,8 @@
 #include <string.h>
 
 enum { SEQUENCES = 5, ROWS = 147, LONGEST = 90, STEPS = 10 };
-static const int lengths[SEQUENCES] = {7, 1, LONGEST, 33, 16}; /* LONGEST: two tiles of attention */
+static const int lengths[SEQUENCES] = {7, 1, LONGEST, 33,
+                                       16}; /* LONGEST: several tiles of attention */
 
 typedef struct Dump {
     Bytes values, index;
