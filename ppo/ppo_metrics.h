@@ -46,8 +46,8 @@ typedef enum PpoMetric {
 
 extern const MetricTable ppo_metrics;
 
-/* Everything from PPO_KL to PPO_EXPLAINED_VAR into value[PPO_METRICS], from the numbers of the file,
- * in double. Gold is NaN where an answer has none. */
+/* Everything from PPO_KL to PPO_EXPLAINED_VAR into value[PPO_METRICS], from the numbers of the
+ * file, in double. Gold is NaN where an answer has none. */
 void ppo_rollout_metrics(double *value, const Rollout *rollout);
 
 #endif

@@ -18,8 +18,9 @@ typedef struct PpoJob {
     const PpoConfig *config;
     const char *config_text; /* resolved config.json, into rollout files for people */
     int64_t text_rows;       /* rollout.text_rows */
-    int64_t keep_every;      /* option: a checkpoint kept for good every so many steps; 0: a tenth of the run */
-    double kl_budget;        /* option: the best proxy is kept up to this objective/kl; 0: 15 nats a sequence */
+    /* options: which checkpoints are kept for good */
+    int64_t keep_every; /* every so many steps; 0: a tenth of the run */
+    double kl_budget;   /* the best proxy up to this objective/kl, nats a sequence; 0: 15 */
 } PpoJob;
 
 /* Reads sft/policy.h5 and reward/model.h5; leaves policy.h5, critic.h5, tokenizer.json, rollouts/

@@ -2,8 +2,8 @@
 
 usage: oracle_ppo.py DUMP_PPO
 
-Everything is written from the papers' definitions: advantages as the sum over later deltas, losses on
-torch's log_softmax, gradients by autograd.
+Everything is written from the papers' definitions: advantages as the sum over later deltas, losses
+on torch's log_softmax, gradients by autograd.
 """
 import subprocess
 import sys
@@ -14,14 +14,16 @@ except ImportError as missing:
     sys.exit(f"oracle_ppo: {missing}: install python3-torch and use /usr/bin/python3")
 
 TOLERANCE = 1e-5
-GAMMA, LAMBDA, KL_COEF, CLIP, VALUE_CLIP, ENTROPY, TEMPERATURE = 0.97, 0.9, 0.3, 0.2, 0.25, 0.15, 0.8
+GAMMA, LAMBDA, KL_COEF, TEMPERATURE = 0.97, 0.9, 0.3, 0.8
+CLIP, VALUE_CLIP, ENTROPY = 0.2, 0.25, 0.15
 
 failed = False
 
 
 def read(program):
     arrays = {}
-    for line in subprocess.run([program], check=True, capture_output=True, text=True).stdout.splitlines():
+    text = subprocess.run([program], check=True, capture_output=True, text=True).stdout
+    for line in text.splitlines():
         name, count, *numbers = line.split()
         assert len(numbers) == int(count), name
         arrays[name] = torch.tensor([float(number) for number in numbers], dtype=torch.float64)
@@ -59,7 +61,8 @@ def main():
     scaled = (reward - mean) * torch.rsqrt(variance + 1e-8) + mean
     advantage = torch.zeros_like(reward)
     for first, end in spans:
-        advantage[first:end] = definition_of_advantages(scaled[first:end], a["old_value"][first:end])
+        old = a["old_value"][first:end]
+        advantage[first:end] = definition_of_advantages(scaled[first:end], old)
     compare("advantage", a["advantage"][response], advantage[response])
     compare("return", a["returns"][response], (advantage + a["old_value"])[response])
     chosen = advantage[response]
@@ -81,14 +84,15 @@ def main():
     compare("policy d weight", a["policy_dweight"], weight.grad.reshape(-1))
     change = logp - a["logp"][response]
     for index, (name, theirs) in enumerate([
-            ("policy loss", loss), ("approxkl", change ** 2 / 2), ("approxkl k3", ratio - 1 - change),
-            ("clip fraction", (held > free).double()), ("entropy", entropy), ("ratio", ratio),
+            ("policy loss", loss), ("approxkl", change ** 2 / 2),
+            ("approxkl k3", ratio - 1 - change), ("clip fraction", (held > free).double()), ("entropy", entropy), ("ratio", ratio),
             ("deviation", (ratio - 1).abs())]):
         compare(name, a["policy_sums"][index] / len(response), theirs.detach().mean())
     assert 3 < (held > free).sum() < len(response) - 3  # both branches
 
     hidden = a["value_hidden"].reshape(-1, channels).clone().requires_grad_()
-    weight, bias = a["value_weight"].clone().requires_grad_(), a["value_bias"].clone().requires_grad_()
+    weight = a["value_weight"].clone().requires_grad_()
+    bias = a["value_bias"].clone().requires_grad_()
     value = hidden[response - 1] @ weight + bias
     old, returns = a["old_value"][response], (advantage + a["old_value"])[response]
     near = old + (value - old).clamp(-VALUE_CLIP, VALUE_CLIP)
@@ -97,8 +101,9 @@ def main():
     compare("value d hidden", a["value_dhidden"], hidden.grad.reshape(-1))
     compare("value d weight", a["value_dweight"], weight.grad)
     compare("value d bias", a["value_dbias"], bias.grad)
-    compare("value loss", a["value_sums"][0] / len(response), torch.max(free, held).detach().mean())
-    compare("value clip fraction", a["value_sums"][1] / len(response), (held > free).double().mean())
+    loss, clipped = torch.max(free, held).detach(), (held > free).double()
+    compare("value loss", a["value_sums"][0] / len(response), loss.mean())
+    compare("value clip fraction", a["value_sums"][1] / len(response), clipped.mean())
     assert 3 < (held > free).sum() < len(response) - 3
     sys.exit(1 if failed else 0)
 
