@@ -6,6 +6,7 @@
 
 extern const TaskKind reviews_task;   /* an embedded world: nothing to fetch */
 extern const TaskKind sentiment_task; /* Austen's prose, judged by VADER's ratings */
+extern const TaskKind exact_task;     /* so small that every answer can be enumerated */
 extern const TaskKind files_task;     /* the user's own text and JSONL */
 
 #endif

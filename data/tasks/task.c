@@ -4,13 +4,13 @@
 
 #include <string.h>
 
-static const TaskKind *const kinds[] = {&reviews_task, &sentiment_task, &files_task};
+static const TaskKind *const kinds[] = {&reviews_task, &sentiment_task, &exact_task, &files_task};
 enum { KINDS = sizeof kinds / sizeof kinds[0] };
 
 static const ConfigField task_fields[] = {
-    FIELD_CHOICE(TaskConfig, name, "reviews", "reviews|sentiment|files",
+    FIELD_CHOICE(TaskConfig, name, "reviews", "reviews|sentiment|exact|files",
                  "the world the policy lives in"),
-    FIELD_INTEGER(TaskConfig, documents, 12000, 1, 1e7, "reviews: documents to pretrain on"),
+    FIELD_INTEGER(TaskConfig, documents, 12000, 1, 1e7, "reviews, exact: documents to pretrain on"),
     FIELD_INTEGER(TaskConfig, demonstrations, 4000, 1, 1e7, "demonstrations to fine-tune on"),
     FIELD_INTEGER(TaskConfig, vocabulary, 512, 257, 65536,
                   "ids of the byte-level BPE, trained by the tool"),

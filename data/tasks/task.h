@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 typedef struct TaskConfig {
-    char name[CONFIG_TEXT];  /* reviews | sentiment | files */
+    char name[CONFIG_TEXT];  /* reviews | sentiment | exact | files */
     int64_t documents;       /* reviews: documents to pretrain on */
     int64_t demonstrations;  /* demonstrations to fine-tune on */
     int64_t vocabulary;      /* ids of the trained BPE */
@@ -73,6 +73,9 @@ typedef struct TaskKind {
     /* Labelled pairs the task brings itself (files); NULL: the label stage makes them. */
     Status (*pair)(Bytes *prompt, Bytes *chosen, Bytes *rejected, const Task *task, int64_t index);
     int64_t (*pair_count)(const Task *task);
+    /* How many prompts there are, where they are so few that a run may enumerate them: both streams
+     * are then prompts 0, 1, ... of these, again and again. NULL: many. */
+    int (*all_prompts)(const Task *task);
     /* Hash of the data outside the program that it reads; NULL: it reads none. */
     Status (*data_digest)(Digest *digest, const Task *task);
 } TaskKind;
