@@ -85,8 +85,8 @@ def main():
     change = logp - a["logp"][response]
     for index, (name, theirs) in enumerate([
             ("policy loss", loss), ("approxkl", change ** 2 / 2),
-            ("approxkl k3", ratio - 1 - change), ("clip fraction", (held > free).double()), ("entropy", entropy), ("ratio", ratio),
-            ("deviation", (ratio - 1).abs())]):
+            ("approxkl k3", ratio - 1 - change), ("clip fraction", (held > free).double()),
+            ("entropy", entropy), ("ratio", ratio), ("deviation", (ratio - 1).abs())]):
         compare(name, a["policy_sums"][index] / len(response), theirs.detach().mean())
     assert 3 < (held > free).sum() < len(response) - 3  # both branches
 
