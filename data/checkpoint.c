@@ -201,6 +201,15 @@ static Status fail_absent(const char *stage_folder, int64_t step, const Steps *s
     return status;
 }
 
+Status checkpoint_steps(int64_t **steps, int *count, const char *stage_folder)
+{
+    Steps found;
+    const Status status = list_steps(&found, stage_folder);
+    *steps = found.step;
+    *count = found.count;
+    return status;
+}
+
 Status checkpoint_at(char *folder, Manifest *manifest, const char *stage_folder, int64_t step)
 {
     Steps steps;

@@ -29,6 +29,10 @@ Status checkpoint_newest(bool *found, char *folder, Manifest *manifest, int *dam
  * are. Changes nothing. */
 Status checkpoint_at(char *folder, Manifest *manifest, const char *stage_folder, int64_t step);
 
+/* The steps that have a checkpoint, ascending; release *steps with memory_release. Verifies and
+ * changes nothing. */
+Status checkpoint_steps(int64_t **steps, int *count, const char *stage_folder);
+
 /* Deletes the checkpoint of `step`; missing is fine. */
 Status checkpoint_remove(const char *stage_folder, int64_t step);
 

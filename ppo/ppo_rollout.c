@@ -34,7 +34,7 @@ GenerateConfig ppo_sampling(const PpoRun *run, RngPurpose purpose, int64_t step)
     };
 }
 
-static Status rollout_path(char path[STAGE_PATH], const PpoRun *run, int64_t step)
+Status ppo_rollout_path(char path[STAGE_PATH], const PpoRun *run, int64_t step)
 {
     char file[64];
     snprintf(file, sizeof file, "rollouts/%06" PRId64 ".h5", step);
@@ -177,8 +177,7 @@ static Status check_rollout(const PpoRun *run)
     return STATUS_OK;
 }
 
-/* What is known of the rollout and does not stand in its file. */
-static void score_metrics(double *value, const PpoRun *run)
+void ppo_score_metrics(double *value, const PpoRun *run)
 {
     const Rollout *rollout = &run->rollout;
     double entropy = 0.0, kl = 0.0, tokens = 0.0;
@@ -206,10 +205,10 @@ Status ppo_rollout(PpoRun *run, int64_t step, double *value)
     ppo_shape(&run->rollout, run->compact, job->config);
     TRY(check_rollout(run));
     ppo_rollout_metrics(value, &run->rollout);
-    score_metrics(value, run);
+    ppo_score_metrics(value, run);
 
     char path[STAGE_PATH];
-    TRY(rollout_path(path, run, step));
+    TRY(ppo_rollout_path(path, run, step));
     return rollout_write(&run->rollout, run->tokenizer, (int)job->text_rows, job->config_text, path,
                          NULL);
 }

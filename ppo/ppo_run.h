@@ -52,12 +52,28 @@ typedef struct PpoRun {
 /* How answers are drawn: as they are scored, without top-k and top-p. */
 GenerateConfig ppo_sampling(const PpoRun *run, RngPurpose purpose, int64_t step);
 
+/* ---- ppo_train.c ---- */
+
+/* Tokenizer, reference and reward model from what earlier stages published. */
+Status ppo_read_inputs(PpoRun *run);
+/* Policy and critic as they are before step 1: out of the reference and the reward model. */
+Status ppo_first_networks(PpoRun *run);
+/* All other memory; moments that were read from a checkpoint take the place of fresh ones. */
+Status ppo_claim_memory(PpoRun *run, AdamW *policy_moments, AdamW *critic_moments);
+/* Everything from PPO_APPROXKL to PPO_EPISODE into value[PPO_METRICS], of the update from
+ * run->rollout. */
+void ppo_update_metrics(double *value, const PpoRun *run, const PpoUpdateReport *report);
+void ppo_run_free(PpoRun *run);
+
 /* ---- ppo_rollout.c ---- */
 
 void ppo_rollout_layout(PpoRun *run, Arena *arena);
+Status ppo_rollout_path(char path[STAGE_PATH], const PpoRun *run, int64_t step);
 /* Answers, scores, rewards and advantages of iteration `step` into run->rollout and its metrics
  * into value[PPO_METRICS]; writes rollouts/NNNNNN.h5. Asked to stop: STATUS_STOPPED. */
 Status ppo_rollout(PpoRun *run, int64_t step, double *value);
+/* PPO_KL_EXACT and PPO_SAMPLING_ENTROPY, from run->kl_exact and run->entropy. */
+void ppo_score_metrics(double *value, const PpoRun *run);
 /* rollouts/manifest.json: size and hash of the files of all steps. */
 Status ppo_rollouts_list(const PpoRun *run);
 

@@ -31,7 +31,7 @@ static Status check_shapes(const PpoRun *run)
     return STATUS_OK;
 }
 
-static Status read_inputs(PpoRun *run)
+Status ppo_read_inputs(PpoRun *run)
 {
     const char *folder = run->job->stage->run;
     TRY(stage_read_tokenizer(&run->tokenizer, folder, "sft"));
@@ -47,8 +47,8 @@ static Status read_inputs(PpoRun *run)
     return STATUS_OK;
 }
 
-/* The policy is the reference; the critic the reward model, where that reads as a critic must. */
-static Status first_networks(PpoRun *run)
+/* The critic is the reward model, where that reads as a critic must. */
+Status ppo_first_networks(PpoRun *run)
 {
     TRY(model_init(&run->policy, run->reference.shape));
     model_copy(&run->policy, &run->reference);
@@ -69,8 +69,7 @@ static void run_layout(PpoRun *run, Arena *arena)
     ppo_samples_layout(run, arena);
 }
 
-/* All memory, and the moments of the checkpoint in place of fresh ones. */
-static Status claim_memory(PpoRun *run, AdamW *policy_moments, AdamW *critic_moments)
+Status ppo_claim_memory(PpoRun *run, AdamW *policy_moments, AdamW *critic_moments)
 {
     const ModelShape shape = run->reference.shape;
     const int longest = shape.positions, threads = run->job->stage->threads;
@@ -110,15 +109,15 @@ static Status begin(PpoRun *run)
     Stage *stage = run->job->stage;
     char folder[STAGE_PATH];
     TRY(ppo_config_check(run->job->config));
-    TRY(read_inputs(run));
+    TRY(ppo_read_inputs(run));
     TRY(stage_open(stage, &ppo_metrics));
     TRY(stage_path(folder, stage, "rollouts"));
     TRY(io_make_folder(folder));
 
     AdamW policy_moments = {0}, critic_moments = {0};
     Status status = stage->resumed ? ppo_load_networks(run, &policy_moments, &critic_moments)
-                                   : first_networks(run);
-    if (status == STATUS_OK) status = claim_memory(run, &policy_moments, &critic_moments);
+                                   : ppo_first_networks(run);
+    if (status == STATUS_OK) status = ppo_claim_memory(run, &policy_moments, &critic_moments);
     adamw_free(&policy_moments);
     adamw_free(&critic_moments);
     TRY(status);
@@ -156,7 +155,7 @@ static Status update(PpoRun *run, PpoUpdateReport *report)
     return ppo_update(report, &run->updater, &job);
 }
 
-static void update_metrics(double *value, const PpoRun *run, const PpoUpdateReport *report)
+void ppo_update_metrics(double *value, const PpoRun *run, const PpoUpdateReport *report)
 {
     const PpoConfig *config = run->job->config;
     const int64_t step = run->rollout.step;
@@ -190,7 +189,7 @@ static Status iterate(PpoRun *run, int64_t step)
     ppo_note_best(run, step, value);
     if (stage_should_stop(stage)) return status_fail(STATUS_STOPPED, "stopped");
     TRY(update(run, &report));
-    update_metrics(value, run, &report);
+    ppo_update_metrics(value, run, &report);
 
     run->state.step = step;
     if (step > run->critic_warmup) {
@@ -245,7 +244,7 @@ static Status publish(PpoRun *run)
     return stage_finish(stage, run->state.step, list, count);
 }
 
-static void run_free(PpoRun *run)
+void ppo_run_free(PpoRun *run)
 {
     ppo_updater_free(&run->updater);
     ppo_scorer_free(&run->scorer);
@@ -269,6 +268,6 @@ Status ppo_run(const PpoJob *job)
     if (status == STATUS_OK) status = iterations(&run);
     if (status == STATUS_OK) status = publish(&run);
     stage_close(job->stage);
-    run_free(&run);
+    ppo_run_free(&run);
     return status;
 }

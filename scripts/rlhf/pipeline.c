@@ -38,14 +38,19 @@ static Status run_reward(const Pipeline *pipeline, Stage *stage)
     return reward_run(&job);
 }
 
+PpoJob pipeline_ppo_job(const Pipeline *pipeline, Stage *stage)
+{
+    return (PpoJob){.stage = stage,
+                    .task = &pipeline->task,
+                    .config = &pipeline->settings->ppo,
+                    .config_text = pipeline->config.data,
+                    .text_rows = pipeline->settings->rollout.text_rows,
+                    .keep_every = pipeline->options->keep_every};
+}
+
 static Status run_ppo(const Pipeline *pipeline, Stage *stage)
 {
-    const PpoJob job = {.stage = stage,
-                        .task = &pipeline->task,
-                        .config = &pipeline->settings->ppo,
-                        .config_text = pipeline->config.data,
-                        .text_rows = pipeline->settings->rollout.text_rows,
-                        .keep_every = pipeline->options->keep_every};
+    const PpoJob job = pipeline_ppo_job(pipeline, stage);
     return ppo_run(&job);
 }
 
@@ -178,15 +183,21 @@ Status pipeline_state(StageState *state, const Pipeline *pipeline, int index)
     return STATUS_OK;
 }
 
+Status pipeline_stage(Stage *stage, const Pipeline *pipeline, int index)
+{
+    *stage = (Stage){.name = pipeline_stages[index].name,
+                     .run = pipeline->run,
+                     .seed = (uint64_t)pipeline->settings->seed,
+                     .threads = (int)pipeline->options->threads,
+                     .checkpoint_seconds = pipeline->options->checkpoint_seconds,
+                     .hooks = pipeline->hooks};
+    return pipeline_made_from(&stage->made_from, pipeline, index);
+}
+
 Status pipeline_run_stage(const Pipeline *pipeline, int index)
 {
-    Stage stage = {.name = pipeline_stages[index].name,
-                   .run = pipeline->run,
-                   .seed = (uint64_t)pipeline->settings->seed,
-                   .threads = (int)pipeline->options->threads,
-                   .checkpoint_seconds = pipeline->options->checkpoint_seconds,
-                   .hooks = pipeline->hooks};
-    TRY(pipeline_made_from(&stage.made_from, pipeline, index));
+    Stage stage;
+    TRY(pipeline_stage(&stage, pipeline, index));
     const Status status = pipeline_stages[index].run(pipeline, &stage);
     stage_close(&stage);
     return status;

@@ -10,6 +10,7 @@
 #include "data/metrics.h"
 #include "data/stage.h"
 #include "data/tasks/task.h"
+#include "ppo/ppo_train.h"
 #include "scripts/rlhf/settings.h"
 
 enum { STAGES = 6 };
@@ -53,6 +54,9 @@ void pipeline_close(Pipeline *pipeline);
 Status pipeline_made_from(Digest *digest, const Pipeline *pipeline, int index);
 /* Only looks. A stage whose inputs are not there is missing, begun or changed. */
 Status pipeline_state(StageState *state, const Pipeline *pipeline, int index);
+/* A stage as its job gets it; bound to what it would be made from. */
+Status pipeline_stage(Stage *stage, const Pipeline *pipeline, int index);
+PpoJob pipeline_ppo_job(const Pipeline *pipeline, Stage *stage);
 Status pipeline_run_stage(const Pipeline *pipeline, int index);
 /* Deletes what stages index and later left. */
 Status pipeline_forget(const char *run, int index);
