@@ -307,6 +307,25 @@ static void no_advantage_means_no_policy_step(void **state)
     free_world(&world);
 }
 
+/* C29: the blocks of a batch come in another order at another step, and in the same at the same. */
+static void c29_every_step_has_an_order_of_its_own(void **state)
+{
+    (void)state;
+    Digest digest[3];
+    for (int i = 0; i < 3; i++) {
+        World world;
+        make_world(&world);
+        world.rollout.step = i == 2 ? 2 : 1;
+        strcpy(world.config.optimiser.schedule, "constant");
+        PpoUpdateReport report;
+        assert_ok(update_world(&report, &world, 1, false));
+        digest[i] = model_digest(&world.policy);
+        free_world(&world);
+    }
+    assert_true(digest_equal(digest[0], digest[1]));
+    assert_false(digest_equal(digest[0], digest[2]));
+}
+
 /* C5: EOS is a token like any other. */
 static void c5_end_of_the_answer_is_learned_from(void **state)
 {
@@ -896,6 +915,7 @@ int main(void)
         cmocka_unit_test(c16_prompt_tokens_change_nothing),
         cmocka_unit_test(c30_advantages_are_whitened_over_the_batch),
         cmocka_unit_test(no_advantage_means_no_policy_step),
+        cmocka_unit_test(c29_every_step_has_an_order_of_its_own),
         cmocka_unit_test(c5_end_of_the_answer_is_learned_from),
         cmocka_unit_test(c12_penalty_alone_lowers_the_exact_kl),
         cmocka_unit_test(target_kl_ends_the_update_after_an_epoch),
