@@ -1,10 +1,11 @@
+#include "policy/language_loss.h"
+
 #include "policy/kernels.h"
-#include "policy/trainer.h"
 
 #include <string.h>
 
-/* Row t of a sequence predicts token t + 1. The targets of a sequence are the rows from the first
- * with a loss up to the one before the last. */
+/* The targets of a sequence are the rows from the first with a loss up to the one before the
+ * last. */
 static int first_target(const LanguageLoss *loss, int member)
 {
     const int prompt = loss->response_only ? loss->sequences->prompt[member] : 0;

@@ -1,5 +1,6 @@
 #include "policy/language_stage.h"
 
+#include "policy/language_loss.h"
 #include "policy/network_file.h"
 #include "policy/trainer.h"
 

@@ -12,8 +12,9 @@
 
 enum { TRAINER_SUMS = 16 };
 
-/* What a loss gets: a block after forward. It reads act->hidden, adds its head's gradients to
- * `gradient`, fills act->dhidden (all rows; zero where nothing flows) and adds to `sums`. */
+/* What a loss gets: a block after forward. It reads activations->hidden, adds its head's
+ * gradients to `gradient`, fills activations->dhidden (all rows; zero where nothing flows) and adds
+ * to `sums`. */
 typedef struct TrainerBlock {
     const Model *model;
     Model *gradient;
@@ -63,18 +64,5 @@ Status trainer_step(double sums[TRAINER_SUMS], double *norm, Trainer *trainer,
  * must leave dhidden alone). */
 Status trainer_measure(double sums[TRAINER_SUMS], Trainer *trainer, const Sequences *sequences,
                        const BlockPlan *plan, TrainerLoss *loss, void *context);
-
-/* The loss of language modelling, used by pretraining (`response_only` false) and SFT (true):
- * minus the mean over `tokens` target tokens of log softmax(logits)[next], Radford et al. 2019.
- * sums[0] += loss in nats summed over tokens; sums[1] += tokens; sums[2] += correct argmax. */
-typedef struct LanguageLoss {
-    const Sequences *sequences;
-    bool response_only;
-    double tokens; /* what the gradient is divided by: targets in the minibatch */
-} LanguageLoss;
-TrainerLoss language_loss;
-/* Targets in the blocks index[0..count). */
-double language_targets(const Sequences *sequences, const BlockPlan *plan, const int *index,
-                        int count, bool response_only);
 
 #endif

@@ -4,6 +4,7 @@
 #include "data/io.h"
 #include "data/rng.h"
 #include "policy/gemm.h"
+#include "policy/language_loss.h"
 #include "policy/trainer.h"
 
 #include <stdio.h>

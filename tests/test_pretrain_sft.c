@@ -8,6 +8,7 @@
 #include "data/store/store.h"
 #include "data/tasks/kinds.h"
 #include "policy/gemm.h"
+#include "policy/language_loss.h"
 #include "policy/network_file.h"
 #include "policy/pretrain.h"
 #include "policy/sft.h"

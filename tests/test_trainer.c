@@ -3,6 +3,7 @@
 #include "data/memory.h"
 #include "data/rng.h"
 #include "policy/gemm.h"
+#include "policy/language_loss.h"
 #include "policy/trainer.h"
 
 /* 40 sequences of 2 to 21 tokens, cut into 16 blocks. */
