@@ -41,6 +41,18 @@ typedef enum PpoMetric {
     PPO_LR,
     PPO_CRITIC_LR,
     PPO_EPISODE,
+    /* known where all answers are enumerated */
+    PPO_EXACT_KL,
+    PPO_EXACT_KL_K1,
+    PPO_EXACT_KL_K3,
+    PPO_EXACT_GOLD,
+    PPO_EXACT_PROXY,
+    PPO_EXACT_ENTROPY,
+    PPO_EXACT_OBJECTIVE,
+    PPO_EXACT_OPTIMUM,
+    PPO_EXACT_REGRET,
+    PPO_EXACT_OPTIMUM_KL,
+    PPO_EXACT_COSINE,
     PPO_METRICS, /* how many */
 } PpoMetric;
 

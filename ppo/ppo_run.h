@@ -5,6 +5,7 @@
 
 #include "data/rollout.h"
 #include "policy/generate.h"
+#include "ppo/exact.h"
 #include "ppo/ppo_score.h"
 #include "ppo/ppo_train.h"
 #include "ppo/ppo_update.h"
@@ -41,6 +42,8 @@ typedef struct PpoRun {
     int64_t last_checkpoint; /* its step, or PPO_NONE */
     int64_t critic_warmup;   /* first iterations that train only the critic */
     PpoSamples samples;
+    bool enumerated; /* all answers are known, in `exact` */
+    Exact exact;
     /* one iteration */
     Rollout rollout;
     GenerateRequest *request;   /* (rollouts) */
@@ -76,6 +79,14 @@ Status ppo_rollout(PpoRun *run, int64_t step, double *value);
 void ppo_score_metrics(double *value, const PpoRun *run);
 /* rollouts/manifest.json: size and hash of the files of all steps. */
 Status ppo_rollouts_list(const PpoRun *run);
+
+/* ---- ppo_exact.c ---- */
+
+/* Enumerates all answers, where the task is small enough. */
+Status ppo_exact_open(PpoRun *run);
+/* The exact values of the policy that made run->rollout, NaN where nothing is enumerated. Changes
+ * nothing that training reads. */
+Status ppo_exact_metrics(double *value, PpoRun *run);
 
 /* ---- ppo_samples.c ---- */
 

@@ -79,6 +79,17 @@ int response_rows(float *rows, const float *hidden, const Block *block, const Se
     return n;
 }
 
+void response_rows_back(const TrainerBlock *block, const Sequences *sequences)
+{
+    const size_t width = (size_t)block->model->shape.channels;
+    float *dhidden = block->activations->dhidden;
+    memset(dhidden, 0, (size_t)block->block->rows * width * sizeof *dhidden);
+    ResponseToken at = RESPONSE_START;
+    for (size_t i = 0; response_next(&at, block->block, sequences); i++) {
+        memcpy(dhidden + (size_t)at.row * width, block->drows + i * width, width * sizeof *dhidden);
+    }
+}
+
 typedef struct ScoreContext {
     const PpoScorer *scorer;
     const PpoScores *scores;

@@ -10,6 +10,7 @@
 #include "data/sequences.h"
 #include "policy/blocks.h"
 #include "policy/model.h"
+#include "policy/trainer.h"
 
 #include <stdbool.h>
 
@@ -60,5 +61,7 @@ bool response_next(ResponseToken *at, const Block *block, const Sequences *seque
 /* Copies the rows that predict response tokens end to end into `rows` (n, C); returns n. */
 int response_rows(float *rows, const float *hidden, const Block *block, const Sequences *sequences,
                   int channels);
+/* The way back: the block's drows, in the same order, into dhidden; zero in all other rows. */
+void response_rows_back(const TrainerBlock *block, const Sequences *sequences);
 
 #endif

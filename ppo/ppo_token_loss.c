@@ -27,20 +27,6 @@ static void logits_gradient(float *probability, int V, int32_t token, double slo
     probability[token] -= (float)step;
 }
 
-/* Puts the gradients of gathered rows back where they came from. */
-static void scatter_rows(const TrainerBlock *at_work, const Sequences *sequences)
-{
-    const Block *block = at_work->block;
-    const size_t width = (size_t)at_work->model->shape.channels;
-    float *dhidden = at_work->activations->dhidden;
-    memset(dhidden, 0, (size_t)block->rows * width * sizeof *dhidden);
-    ResponseToken at = RESPONSE_START;
-    for (size_t i = 0; response_next(&at, block, sequences); i++) {
-        memcpy(dhidden + (size_t)at.row * width, at_work->drows + i * width,
-               width * sizeof *dhidden);
-    }
-}
-
 static void add_policy_term(double *sums, PolicyTerm term, double change, double entropy)
 {
     sums[POLICY_SUM_LOSS] += term.loss;
@@ -78,7 +64,7 @@ Status ppo_policy_loss(void *context, double sums[TRAINER_SUMS], TrainerBlock *b
     if (block->gradient == NULL) return STATUS_OK;
     language_head_backward(block->drows, block->gradient, block->logits, block->rows, block->model,
                            n);
-    scatter_rows(block, loss->sequences);
+    response_rows_back(block, loss->sequences);
     return STATUS_OK;
 }
 
@@ -102,6 +88,6 @@ Status ppo_value_loss(void *context, double sums[TRAINER_SUMS], TrainerBlock *bl
     if (block->gradient == NULL) return STATUS_OK;
     scalar_head_backward(block->drows, block->gradient, block->dscalar, block->rows, block->model,
                          n);
-    scatter_rows(block, loss->sequences);
+    response_rows_back(block, loss->sequences);
     return STATUS_OK;
 }

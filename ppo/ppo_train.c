@@ -121,6 +121,7 @@ static Status begin(PpoRun *run)
     adamw_free(&policy_moments);
     adamw_free(&critic_moments);
     TRY(status);
+    TRY(ppo_exact_open(run));
     if (!stage->resumed) return STATUS_OK;
     TRY(ppo_load_state(run));
     return check_rollout_files(run);
@@ -186,6 +187,7 @@ static Status iterate(PpoRun *run, int64_t step)
     double value[PPO_METRICS];
     PpoUpdateReport report;
     TRY(ppo_rollout(run, step, value));
+    TRY(ppo_exact_metrics(value, run));
     ppo_note_best(run, step, value);
     if (stage_should_stop(stage)) return status_fail(STATUS_STOPPED, "stopped");
     TRY(update(run, &report));
@@ -246,6 +248,7 @@ static Status publish(PpoRun *run)
 
 void ppo_run_free(PpoRun *run)
 {
+    exact_free(&run->exact);
     ppo_updater_free(&run->updater);
     ppo_scorer_free(&run->scorer);
     sequences_free(&run->samples.answers);

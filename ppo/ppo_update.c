@@ -41,8 +41,7 @@ void ppo_updater_free(PpoUpdater *updater)
     *updater = (PpoUpdater){0};
 }
 
-/* Advantages as the loss takes them: whitened once over the whole batch, in a copy. */
-static void prepare_advantages(float *advantage, const Rollout *rollout, bool whitened)
+void ppo_loss_advantages(float *advantage, const Rollout *rollout, bool whitened)
 {
     int n = 0;
     for (int64_t t = 0; t < rollout->tokens; t++) {
@@ -228,7 +227,7 @@ Status ppo_update(PpoUpdateReport *report, PpoUpdater *updater, const PpoUpdateJ
         .critic_rate = schedule_rate(&config->critic_optimiser, rollout->step - 1, config->steps),
         .report = report,
     };
-    prepare_advantages(updater->advantage, rollout, config->whiten_advantages);
+    ppo_loss_advantages(updater->advantage, rollout, config->whiten_advantages);
     update.loss = (PpoLoss){.rollout = rollout,
                             .sequences = &update.sequences,
                             .config = config,

@@ -73,4 +73,8 @@ enum PpoValueSum { VALUE_SUM_LOSS, VALUE_SUM_CLIPPED };
 TrainerLoss ppo_policy_loss;
 TrainerLoss ppo_value_loss;
 
+/* Advantages as the policy loss takes them, (tokens): whitened once over the batch, in a copy,
+ * where `whitened`; 0 at prompt tokens. */
+void ppo_loss_advantages(float *advantage, const Rollout *rollout, bool whitened);
+
 #endif
