@@ -5,6 +5,7 @@
 #include <assert.h>
 #include <gsl/gsl_randist.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 static size_t weight_size(const ModelWeightInfo *info, ModelShape shape)
@@ -40,6 +41,23 @@ int model_weight_list(ModelWeightInfo info[32], ModelShape shape)
         if (info[i].size > 0) info[kept++] = info[i];
     }
     return kept;
+}
+
+void model_weight_at(char name[128], size_t *place, ModelShape shape, size_t at)
+{
+    ModelWeightInfo info[32];
+    const int count = model_weight_list(info, shape);
+    int i = 0;
+    while (i < count - 1 && at >= info[i].start + info[i].size) i++;
+    const size_t inside = at - info[i].start;
+    if (!info[i].layered) {
+        *place = inside;
+        snprintf(name, 128, "%s", info[i].name);
+        return;
+    }
+    const size_t layer = info[i].size / (size_t)shape.layers;
+    *place = inside % layer;
+    snprintf(name, 128, "transformer.h.%zu.%s", inside / layer, info[i].name);
 }
 
 size_t model_parameters(ModelShape shape)

@@ -89,6 +89,8 @@ typedef struct ModelWeightInfo {
 } ModelWeightInfo;
 /* Fills at most 32 rows in the order of the list, empty ones left out; returns their number. */
 int model_weight_list(ModelWeightInfo info[32], ModelShape shape);
+/* Name on disk of the tensor that element `at` of flat belongs to, and its place in that tensor. */
+void model_weight_at(char name[128], size_t *place, ModelShape shape, size_t at);
 
 /* Zeros of this shape. A heads that does not divide channels: STATUS_SETTINGS. */
 Status model_init(Model *model, ModelShape shape);

@@ -198,18 +198,10 @@ static bool not_finite(double x)
 /* Names the tensor that element `at` of the gradient belongs to. */
 static Status name_diverged(const Model *model, size_t at)
 {
-    ModelWeightInfo info[32];
-    const int count = model_weight_list(info, model->shape);
-    for (int i = 0; i < count; i++) {
-        if (at >= info[i].start + info[i].size) continue;
-        if (!info[i].layered) {
-            return status_fail(STATUS_DIVERGED, "gradient of %s is not finite", info[i].name);
-        }
-        const size_t layer = (at - info[i].start) / (info[i].size / (size_t)model->shape.layers);
-        return status_fail(STATUS_DIVERGED, "gradient of transformer.h.%zu.%s is not finite", layer,
-                           info[i].name);
-    }
-    return STATUS_OK;
+    char name[128];
+    size_t place;
+    model_weight_at(name, &place, model->shape, at);
+    return status_fail(STATUS_DIVERGED, "gradient of %s is not finite", name);
 }
 
 /* The global norm of gradient[0]. A square of a finite float is a finite double, so a chunk's sum

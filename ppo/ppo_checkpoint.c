@@ -63,22 +63,28 @@ static Status parse_state(PpoState *state, Json root)
     return json_get_number(&state->gold, root, "gold");
 }
 
+Status ppo_read_state(PpoState *state, const char *folder, int64_t step)
+{
+    char path[STAGE_PATH + 16];
+    snprintf(path, sizeof path, "%s/state.json", folder);
+    JsonDocument *document = NULL;
+    TRY(json_read(&document, STATUS_DATA, path, STATE_BYTES_MAX));
+    const Status status = parse_state(state, json_root(document));
+    json_free(document);
+    if (status == STATUS_OK && state->step != step) {
+        return status_fail(STATUS_DATA, "%s: step is %" PRId64 ", not %" PRId64, path, state->step,
+                           step);
+    }
+    return status;
+}
+
 Status ppo_load_state(PpoRun *run)
 {
     const Stage *stage = run->job->stage;
-    char path[STAGE_PATH + 16];
-    snprintf(path, sizeof path, "%s/state.json", stage->checkpoint);
-    JsonDocument *document = NULL;
-    TRY(json_read(&document, STATUS_DATA, path, STATE_BYTES_MAX));
-    Status status = parse_state(&run->state, json_root(document));
-    json_free(document);
-    if (status == STATUS_OK && run->state.step != stage->step) {
-        status = status_fail(STATUS_DATA, "%s: step is %" PRId64 ", not %" PRId64, path,
-                             run->state.step, stage->step);
-    }
-    if (status == STATUS_OK) status = ppo_samples_read(run, stage->checkpoint);
+    TRY(ppo_read_state(&run->state, stage->checkpoint, stage->step));
+    TRY(ppo_samples_read(run, stage->checkpoint));
     run->last_checkpoint = run->state.step;
-    return status;
+    return STATUS_OK;
 }
 
 Status ppo_load_networks(PpoRun *run, AdamW *policy_moments, AdamW *critic_moments)

@@ -102,6 +102,8 @@ Status ppo_samples_read(PpoRun *run, const char *folder);
 void ppo_note_best(PpoRun *run, int64_t step, const double *value);
 int64_t ppo_keep_every(const PpoJob *job);
 Status ppo_save(PpoRun *run);
+/* state.json of the checkpoint of `step`. */
+Status ppo_read_state(PpoState *state, const char *folder, int64_t step);
 /* Policy, critic, moments, state and samples from the checkpoint that stage_open found. */
 Status ppo_load_networks(PpoRun *run, AdamW *policy_moments, AdamW *critic_moments);
 Status ppo_load_state(PpoRun *run);

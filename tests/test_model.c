@@ -46,6 +46,26 @@ static void the_list_covers_all_weights_end_to_end(void **state)
     }
 }
 
+static void an_element_is_named_by_its_tensor(void **state)
+{
+    (void)state;
+    const ModelShape shape = with_head(HEAD_VALUE);
+    char name[128];
+    size_t place;
+    model_weight_at(name, &place, shape, 0);
+    assert_string_equal(name, "transformer.wte.weight");
+    assert_int_equal(place, 0);
+    model_weight_at(name, &place, shape, 40 * 24 + 5);
+    assert_string_equal(name, "transformer.wpe.weight");
+    assert_int_equal(place, 5);
+    model_weight_at(name, &place, shape, 40 * 24 + 16 * 24 + 2 * 24 + 24 + 7);
+    assert_string_equal(name, "transformer.h.1.ln_1.bias");
+    assert_int_equal(place, 7);
+    model_weight_at(name, &place, shape, model_parameters(shape) - 1);
+    assert_string_equal(name, "v_head.summary.bias");
+    assert_int_equal(place, 0);
+}
+
 static void shapes_that_cannot_be_are_refused(void **state)
 {
     (void)state;
@@ -297,6 +317,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_list_counts_gpt2_to_the_weight),
         cmocka_unit_test(the_list_covers_all_weights_end_to_end),
+        cmocka_unit_test(an_element_is_named_by_its_tensor),
         cmocka_unit_test(shapes_that_cannot_be_are_refused),
         cmocka_unit_test(initial_weights_have_gpt2s_spread),
         cmocka_unit_test(the_trunk_starts_alike_whatever_the_head),
