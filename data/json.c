@@ -5,7 +5,6 @@
 
 #include <assert.h>
 #include <cjson/cJSON.h>
-#include <inttypes.h>
 #include <math.h>
 #include <pthread.h>
 #include <stdarg.h>
@@ -254,11 +253,6 @@ static const JsonPlace *place_of(Json value)
     while (i < places->count && places->place[i].item != value.item) i++;
     assert(i < places->count);
     return &places->place[i];
-}
-
-void json_position(Json value, int *line, int *column)
-{
-    position_of(value.document, place_of(value)->key, line, column);
 }
 
 Status json_context(Status status, Json value)

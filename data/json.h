@@ -43,7 +43,6 @@ Json json_first(Json container);             /* item == NULL at the end */
 Json json_next(Json value);
 Json json_find(Json object, const char *key); /* item == NULL: absent */
 int json_count(Json container);
-void json_position(Json value, int *line, int *column); /* of the key where there is one; from 1 */
 
 /* Typed access; the wrong type is a failure with position, e.g.
  * "a.json:3:14: seed: expected an integer, found text". */
@@ -55,7 +54,8 @@ Status json_text(const char **out, Json value); /* UTF-8, lives with the documen
 Status json_get_number(double *out, Json object, const char *key);
 Status json_get_integer(int64_t *out, Json object, const char *key);
 Status json_get_text(const char **out, Json object, const char *key);
-/* "name:line:column: " + text, with the document's code. */
+/* "name:line:column: " + text, with the document's code. The place is that of the key where there
+ * is one. */
 Status json_fail(Json value, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Puts "name:line:column: " in front of a failure's text; passes STATUS_OK through. */
 Status json_context(Status status, Json value);

@@ -149,13 +149,8 @@ Status stage_record(Stage *stage, int64_t step, int64_t steps, int64_t tokens, c
         progress.name[progress.shown] = metric->name;
         progress.value[progress.shown++] = value[metric - stage->table->metrics];
     }
-    stage_progress(stage, &progress);
+    if (stage->hooks.progress != NULL) stage->hooks.progress(stage->hooks.context, &progress);
     return STATUS_OK;
-}
-
-void stage_progress(const Stage *stage, const StageProgress *progress)
-{
-    if (stage->hooks.progress != NULL) stage->hooks.progress(stage->hooks.context, progress);
 }
 
 bool stage_should_stop(const Stage *stage)

@@ -69,9 +69,6 @@ Status stage_open(Stage *stage, const MetricTable *table);
 Status stage_record(Stage *stage, int64_t step, int64_t steps, int64_t tokens, const double *value,
                     const char *const *shown);
 
-/* Progress without a row. */
-void stage_progress(const Stage *stage, const StageProgress *progress);
-
 /* True when the stage should leave (signal, --max-hours): commit, then return STATUS_STOPPED. */
 bool stage_should_stop(const Stage *stage);
 /* True when a checkpoint is due: time, signal, or about to stop. */

@@ -1,7 +1,6 @@
 #include "data/tokenizer_private.h"
 
 #include <assert.h>
-#include <stdlib.h>
 #include <string.h>
 
 Status tokens_add(Tokens *tokens, int32_t id)
@@ -24,7 +23,7 @@ void tokens_free(Tokens *tokens)
 }
 
 /* ! to ~, then the upper half of Latin-1 without its blanks, then everything else in order. */
-unsigned char token_byte(int32_t id)
+static unsigned char token_byte(int32_t id)
 {
     if (id < 94) return (unsigned char)('!' + id);
     if (id < 106) return (unsigned char)(0xa1 + id - 94);

@@ -25,9 +25,8 @@ struct Tokenizer {
     int32_t *sorted; /* word level: ids in strcmp order of their words */
 };
 
-/* GPT-2 numbers bytes with the printable ones first: id of a byte, byte of an id. */
+/* The id of a byte: GPT-2 numbers the printable ones first. */
 int32_t byte_token(unsigned char byte);
-unsigned char token_byte(int32_t id);
 
 /* A tokenizer with the 256 bytes and no merges yet. */
 Status tokenizer_new_bytes(Tokenizer **tokenizer);

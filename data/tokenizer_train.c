@@ -4,7 +4,6 @@
  * Pieces are counted once each; a merge touches only the pieces that hold it. */
 #include "data/tokenizer_private.h"
 
-#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -2,7 +2,7 @@
  * grammar that draws reviews from them, and how a review is read back.
  *
  *   prompt  = heading " the " attribute thing preposition " the " place ":"
- *   review  = clause { (". The" | " and the" | " but the") clause } "."     1 to 3 clauses
+ *   review  = clause { (". The" | " and the" | " but the") clause } "."    1 to 3 clauses
  *   clause  = subject " was" [modifier] adjective                    e.g. " The staff was very kind"
  *
  * A subject is the prompt's thing or something such a thing has. A review has a mood (good, mixed,
@@ -28,7 +28,7 @@ enum {
 
 /* ---- words (reviews_grammar.c) ---- */
 
-/* What may stand before an adjective: the index into review_modifiers. */
+/* What may stand before an adjective. */
 enum {
     REVIEW_PLAIN,
     REVIEW_VERY,
@@ -45,18 +45,11 @@ typedef struct ReviewAdjective {
     double weight; /* hidden: what the simulated human makes of it; its sign is its polarity */
 } ReviewAdjective;
 
-typedef struct ReviewModifier {
-    const char *words;  /* "", "very", "not very", ... */
-    double factor;      /* of the adjective's weight; negative: it negates */
-    double probability; /* in the grammar */
-} ReviewModifier;
-
 extern const ReviewAdjective review_adjectives[];
 extern const int review_adjective_count;
-extern const ReviewModifier review_modifiers[REVIEW_MODIFIERS];
 extern const char *const review_subjects[REVIEW_SUBJECTS];
 
-/* Whether a review of `thing` may speak of `subject`; thing -1 (a prompt of somebody's own): yes. */
+/* Whether a review of `thing` may speak of `subject`; thing -1 (somebody's own prompt): yes. */
 bool review_subject_fits(int subject, int thing);
 
 /* ---- reviews as structures ---- */

@@ -20,7 +20,11 @@ const ReviewAdjective review_adjectives[] = {
 };
 const int review_adjective_count = sizeof review_adjectives / sizeof review_adjectives[0];
 
-const ReviewModifier review_modifiers[REVIEW_MODIFIERS] = {
+static const struct {
+    const char *words;  /* before the adjective */
+    double factor;      /* of its weight; negative: it negates */
+    double probability; /* in the grammar */
+} modifiers[REVIEW_MODIFIERS] = {
     [REVIEW_PLAIN] = {"", 1.0, 0.45},
     [REVIEW_VERY] = {"very", 1.5, 0.14},
     [REVIEW_REALLY] = {"really", 1.3, 0.11},
@@ -59,7 +63,7 @@ bool review_subject_fits(int subject, int thing)
 
 double review_clause_value(const ReviewClause *clause)
 {
-    return review_adjectives[clause->adjective].weight * review_modifiers[clause->modifier].factor;
+    return review_adjectives[clause->adjective].weight * modifiers[clause->modifier].factor;
 }
 
 /* ---- probabilities ---- */
@@ -140,7 +144,7 @@ static int draw(Rng *rng, const double *probability, int count)
 static int draw_modifier(Rng *rng)
 {
     double probability[REVIEW_MODIFIERS];
-    for (int i = 0; i < REVIEW_MODIFIERS; i++) probability[i] = review_modifiers[i].probability;
+    for (int i = 0; i < REVIEW_MODIFIERS; i++) probability[i] = modifiers[i].probability;
     return draw(rng, probability, REVIEW_MODIFIERS);
 }
 
@@ -165,7 +169,7 @@ static void draw_clause(Review *review, Rng *rng, int index, int mood, int thing
     subject_probabilities(subject, review, index, thing);
     clause->subject = draw(rng, subject, REVIEW_SUBJECTS);
     clause->modifier = draw_modifier(rng);
-    const bool negates = review_modifiers[clause->modifier].factor < 0;
+    const bool negates = modifiers[clause->modifier].factor < 0;
     clause->adjective = draw_adjective(rng, negates ? PRAISE - polarity : polarity);
 }
 
@@ -192,8 +196,7 @@ double review_log_probability(const Review *review, int thing)
         double subject[REVIEW_SUBJECTS];
         subject_probabilities(subject, review, i, thing);
         const int drawn_from = polarity_of(review_adjectives[clause->adjective].weight);
-        common += log(subject[clause->subject]) +
-                  log(review_modifiers[clause->modifier].probability) -
+        common += log(subject[clause->subject]) + log(modifiers[clause->modifier].probability) -
                   log(adjectives_of(drawn_from));
         if (i > 0) {
             double joint[3];
@@ -214,7 +217,7 @@ Status review_write(Bytes *text, const Review *review)
     static const char *const joints[] = {". The", " and the", " but the"};
     for (int i = 0; i < review->count; i++) {
         const ReviewClause *clause = &review->clause[i];
-        const char *modifier = review_modifiers[clause->modifier].words;
+        const char *modifier = modifiers[clause->modifier].words;
         TRY(bytes_print(text, "%s %s was%s%s %s", i == 0 ? " The" : joints[clause->joint],
                         review_subjects[clause->subject], modifier[0] != '\0' ? " " : "", modifier,
                         review_adjectives[clause->adjective].word));
