@@ -1,7 +1,5 @@
 #include "data/checkpoint.h"
 
-#include "data/path.h"
-
 #include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -17,7 +15,8 @@ typedef struct Steps {
 } Steps;
 
 /* stage_folder/checkpoints/<prefix>step-000400 */
-static Status step_path(char *path, const char *stage_folder, const char *prefix, int64_t step)
+static Status step_path(char path[PATH_TEXT], const char *stage_folder, const char *prefix,
+                        int64_t step)
 {
     char name[NAME_SIZE];
     snprintf(name, sizeof name, "checkpoints/%sstep-%06" PRId64, prefix, step);
@@ -99,7 +98,7 @@ static Status remove_unfinished(const char *stage_folder)
     return status;
 }
 
-Status checkpoint_begin(char *folder, const char *stage_folder, int64_t step)
+Status checkpoint_begin(char folder[PATH_TEXT], const char *stage_folder, int64_t step)
 {
     assert(step >= 0);
     TRY(step_path(folder, stage_folder, "tmp-", step));
@@ -146,7 +145,8 @@ Status checkpoint_commit(const char *folder, const char *stage_folder, Manifest 
     return prune(stage_folder, keep, keeps);
 }
 
-static Status check(char *folder, Manifest *manifest, const char *stage_folder, int64_t step)
+static Status check(char folder[PATH_TEXT], Manifest *manifest, const char *stage_folder,
+                    int64_t step)
 {
     TRY(step_path(folder, stage_folder, "", step));
     TRY(manifest_read(manifest, folder));
@@ -166,7 +166,7 @@ static Status move_aside(const char *stage_folder, int64_t step)
     return io_rename(from, to);
 }
 
-Status checkpoint_newest(bool *found, char *folder, Manifest *manifest, int *damaged,
+Status checkpoint_newest(bool *found, char folder[PATH_TEXT], Manifest *manifest, int *damaged,
                          const char *stage_folder)
 {
     *found = false;
@@ -210,7 +210,8 @@ Status checkpoint_steps(int64_t **steps, int *count, const char *stage_folder)
     return status;
 }
 
-Status checkpoint_at(char *folder, Manifest *manifest, const char *stage_folder, int64_t step)
+Status checkpoint_at(char folder[PATH_TEXT], Manifest *manifest, const char *stage_folder,
+                     int64_t step)
 {
     Steps steps;
     Status status = list_steps(&steps, stage_folder);

@@ -5,14 +5,15 @@
 #define DATA_CHECKPOINT_H
 
 #include "data/manifest.h"
+#include "data/path.h"
 #include "data/status.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 
 /* Starts checkpoint `step` of `stage_folder`: an empty folder with a temporary name, whose path is
- * left in `folder` (512 bytes) for the stage to publish its files into. */
-Status checkpoint_begin(char *folder, const char *stage_folder, int64_t step);
+ * left in `folder` for the stage to publish its files into. */
+Status checkpoint_begin(char folder[PATH_TEXT], const char *stage_folder, int64_t step);
 
 /* Writes the manifest over `names`, renames the folder into place (manifest->step names it). Only
  * after it is durable are older ones deleted: all but the newest two and the steps in `keep`. */
@@ -22,12 +23,13 @@ Status checkpoint_commit(const char *folder, const char *stage_folder, Manifest 
 /* The newest checkpoint whose files all match their hashes; damaged ones are moved aside to
  * "damaged-step-..." and counted in *damaged. *found is false where there is none. `folder` gets
  * its path. */
-Status checkpoint_newest(bool *found, char *folder, Manifest *manifest, int *damaged,
+Status checkpoint_newest(bool *found, char folder[PATH_TEXT], Manifest *manifest, int *damaged,
                          const char *stage_folder);
 
 /* Path of the checkpoint of `step`, verified; STATUS_DATA where there is none, with the steps there
  * are. Changes nothing. */
-Status checkpoint_at(char *folder, Manifest *manifest, const char *stage_folder, int64_t step);
+Status checkpoint_at(char folder[PATH_TEXT], Manifest *manifest, const char *stage_folder,
+                     int64_t step);
 
 /* The steps that have a checkpoint, ascending; release *steps with memory_release. Verifies and
  * changes nothing. */

@@ -34,14 +34,14 @@ Status io_publish(const char *path, const void *bytes, size_t count);
 Status io_read(Bytes *out, const char *path, size_t cap);
 
 bool io_exists(const char *path);
-Status io_size(uint64_t *bytes, const char *path);     /* of one file */
-Status io_usage(uint64_t *bytes, const char *folder);  /* of all files below */
+Status io_size(uint64_t *bytes, const char *path);    /* of one file */
+Status io_usage(uint64_t *bytes, const char *folder); /* of all files below */
 Status io_free_space(uint64_t *bytes, const char *path);
-Status io_make_folder(const char *path);               /* with its parents; an existing one is fine */
-Status io_rename(const char *from, const char *to);    /* within one folder, folder synced */
-Status io_remove(const char *path);                    /* a file; missing is fine */
-Status io_remove_tree(const char *path);               /* missing is fine */
-Status io_list(Texts *names, const char *folder);      /* without . and .., sorted by strcmp */
+Status io_make_folder(const char *path);            /* with its parents; may be there already */
+Status io_rename(const char *from, const char *to); /* within one folder, folder synced */
+Status io_remove(const char *path);                 /* a file; missing is fine */
+Status io_remove_tree(const char *path);            /* missing is fine */
+Status io_list(Texts *names, const char *folder);   /* without . and .., sorted by strcmp */
 
 /* A file that only grows: one write() a record. */
 typedef struct IoLog {
@@ -54,7 +54,8 @@ Status io_log_open(IoLog *log, const char *path, bool truncate);
 Status io_log_append(IoLog *log, const void *bytes, size_t count);
 Status io_log_sync(IoLog *log);
 Status io_log_close(IoLog *log);
-Status io_log_cut(const char *path, uint64_t length); /* shortens the file to `length` bytes, synced */
+/* Shortens the file to `length` bytes, synced. Shorter already: STATUS_DATA. */
+Status io_log_cut(const char *path, uint64_t length);
 
 /* An exclusive lock that lives as long as the process: file `path`, flock, and in it one line of
  * information (pid, host). Held by another: STATUS_LOCKED with that line. */

@@ -7,7 +7,6 @@
 #include "data/io.h"
 #include "data/status.h"
 
-#include <stdbool.h>
 #include <stdint.h>
 
 enum { MANIFEST_FILES_MAX = 64 };

@@ -12,7 +12,8 @@
 /* *block = `bytes` bytes of zeros. Fails with the number in the message; *block is then NULL. */
 Status memory_claim(void **block, size_t bytes);
 
-/* Resizes *block (NULL is an empty one), keeping its content; on failure *block stands as it was. */
+/* Resizes *block (NULL is an empty one), keeping its content; what is added is not cleared. On
+ * failure *block stands as it was. */
 Status memory_resize(void **block, size_t bytes);
 
 /* NULL is fine. */

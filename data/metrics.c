@@ -2,7 +2,6 @@
 
 #include "data/json.h"
 
-#include <assert.h>
 #include <math.h>
 #include <string.h>
 

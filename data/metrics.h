@@ -7,7 +7,6 @@
 #include "data/memory.h"
 #include "data/status.h"
 
-#include <stddef.h>
 #include <stdint.h>
 
 typedef struct MetricInfo {

@@ -1,6 +1,6 @@
 /* ppo/rollouts/000001.h5: everything one PPO update is a function of, beside the checkpoint of the
- * step before. DESIGN.md's contract: logp, reference_logp and value of a response token are read
- * at the position before it; prompt tokens carry zeros. */
+ * step before. logp, reference_logp and value of a response token are read at the position before
+ * it; prompt tokens carry zeros. */
 #ifndef DATA_ROLLOUT_H
 #define DATA_ROLLOUT_H
 

@@ -2,7 +2,6 @@
 
 #include "data/io.h"
 #include "data/json.h"
-#include "data/path.h"
 
 #include <stdio.h>
 #include <string.h>

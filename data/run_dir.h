@@ -2,12 +2,13 @@
 #ifndef DATA_RUN_DIR_H
 #define DATA_RUN_DIR_H
 
+#include "data/path.h"
 #include "data/status.h"
 
 #include <stdbool.h>
 
 typedef struct RunDir {
-    char path[512];
+    char path[PATH_TEXT];
     int lock; /* descriptor; -1: not held */
 } RunDir;
 

@@ -5,7 +5,6 @@
 
 #include "data/status.h"
 
-#include <stdbool.h>
 #include <stdint.h>
 
 /* Zero-initialise. */

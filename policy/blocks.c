@@ -4,6 +4,7 @@
 
 #include <assert.h>
 #include <gsl/gsl_heapsort.h>
+#include <stdbool.h>
 #include <string.h>
 
 /* A unit to place, or a block being filled. */

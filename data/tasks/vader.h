@@ -18,8 +18,9 @@ typedef struct Vader {
     VaderWord *word; /* (lexicon.words.count) */
 } Vader;
 
-/* Reads the text of vader_lexicon.txt: a line a word, parted by tabs, "word mean sd [ten ratings]", and a NUL.
- * Broken: STATUS_DATA with the line. Emoticons and phrases are read like words. */
+/* Reads the text of vader_lexicon.txt, which a NUL follows: a line a word, parted by tabs, "word
+ * mean sd [ten ratings]". Broken: STATUS_DATA with the line. Emoticons and phrases are read like
+ * words. */
 Status vader_parse(Vader *vader, const char *text, size_t count);
 const VaderWord *vader_find(const Vader *vader, const char *text, size_t count); /* NULL: unrated */
 void vader_free(Vader *vader);
