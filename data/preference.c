@@ -99,19 +99,19 @@ static Status put_numbers(StoreImage *image, const Preferences *preferences)
                      completion->prompt, true);
 }
 
-/* Appends a part of completion `index` as text: its prompt, or its response. */
-static Status add_text(Texts *texts, const Tokenizer *tokenizer, const Sequences *completion,
-                       int index, bool response)
+static Status add_prompt(Texts *texts, const Tokenizer *tokenizer, const Sequences *completion,
+                         int index)
 {
-    const int32_t *token = completion->token + completion->offset[index];
-    const int64_t prompt = completion->prompt[index];
-    const int64_t count = response ? sequences_response(completion, index) : prompt;
-    Bytes text = {0};
-    Status status =
-        tokenizer_decode(&text, tokenizer, token + (response ? prompt : 0), (size_t)count);
-    if (status == STATUS_OK) status = texts_add(texts, text.data, text.count);
-    bytes_free(&text);
-    return status;
+    return tokenizer_add_text(texts, tokenizer, completion->token + completion->offset[index],
+                              (size_t)completion->prompt[index]);
+}
+
+static Status add_response(Texts *texts, const Tokenizer *tokenizer, const Sequences *completion,
+                           int index)
+{
+    const int64_t start = completion->offset[index] + completion->prompt[index];
+    return tokenizer_add_text(texts, tokenizer, completion->token + start,
+                              (size_t)sequences_response(completion, index));
 }
 
 typedef struct PairTexts {
@@ -124,9 +124,9 @@ static Status decode_pairs(PairTexts *texts, const Preferences *preferences,
     const Sequences *completion = &preferences->completion;
     for (int i = 0; i < preferences->count && i < TEXT_ROWS; i++) {
         const int chosen = preferences->chosen[i], rejected = preferences->rejected[i];
-        TRY(add_text(&texts->prompt, tokenizer, completion, chosen, false));
-        TRY(add_text(&texts->chosen, tokenizer, completion, chosen, true));
-        TRY(add_text(&texts->rejected, tokenizer, completion, rejected, true));
+        TRY(add_prompt(&texts->prompt, tokenizer, completion, chosen));
+        TRY(add_response(&texts->chosen, tokenizer, completion, chosen));
+        TRY(add_response(&texts->rejected, tokenizer, completion, rejected));
     }
     return STATUS_OK;
 }

@@ -115,15 +115,6 @@ static Status put_columns(StoreImage *image, const Rollout *rollout)
     return STATUS_OK;
 }
 
-static Status add_text(Texts *texts, const Tokenizer *tokenizer, const int32_t *id, int32_t count)
-{
-    Bytes text = {0};
-    Status status = tokenizer_decode(&text, tokenizer, id, (size_t)count);
-    if (status == STATUS_OK) status = texts_add(texts, text.data, text.count);
-    bytes_free(&text);
-    return status;
-}
-
 static Status put_texts(StoreImage *image, const Rollout *rollout, const Tokenizer *tokenizer,
                         int text_rows)
 {
@@ -132,10 +123,11 @@ static Status put_texts(StoreImage *image, const Rollout *rollout, const Tokeniz
     const int rows = text_rows < rollout->count ? text_rows : rollout->count;
     for (int i = 0; i < rows && status == STATUS_OK; i++) {
         const int32_t *id = rollout->id + rollout->offset[i];
-        const int32_t prompt = rollout->prompt_length[i];
-        status = add_text(&prompts, tokenizer, id, prompt);
+        const size_t prompt = (size_t)rollout->prompt_length[i];
+        const size_t response = (size_t)rollout->response_length[i];
+        status = tokenizer_add_text(&prompts, tokenizer, id, prompt);
         if (status != STATUS_OK) break;
-        status = add_text(&responses, tokenizer, id + prompt, rollout->response_length[i]);
+        status = tokenizer_add_text(&responses, tokenizer, id + prompt, response);
     }
     if (status == STATUS_OK) status = store_put_texts(image, "/text/prompt", &prompts);
     if (status == STATUS_OK) status = store_put_texts(image, "/text/response", &responses);

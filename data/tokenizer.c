@@ -243,3 +243,12 @@ Status tokenizer_decode(Bytes *text, const Tokenizer *tokenizer, const int32_t *
     }
     return STATUS_OK;
 }
+
+Status tokenizer_add_text(Texts *texts, const Tokenizer *tokenizer, const int32_t *id, size_t count)
+{
+    Bytes text = {0};
+    Status status = tokenizer_decode(&text, tokenizer, id, count);
+    if (status == STATUS_OK) status = texts_add(texts, text.data, text.count);
+    bytes_free(&text);
+    return status;
+}

@@ -39,6 +39,9 @@ int32_t tokenizer_end(const Tokenizer *tokenizer);    /* <|endoftext|> */
 Status tokenizer_encode(Tokens *tokens, const Tokenizer *tokenizer, const char *text, size_t count);
 /* Appends the bytes of the ids; <|endoftext|> gives none. */
 Status tokenizer_decode(Bytes *text, const Tokenizer *tokenizer, const int32_t *id, size_t count);
+/* The same as one more text. */
+Status tokenizer_add_text(Texts *texts, const Tokenizer *tokenizer, const int32_t *id,
+                          size_t count);
 
 Status tokenizer_write(const Tokenizer *tokenizer, const char *path);
 /* Anything but such a file: STATUS_DATA with line and column. `expected` may be NULL. */
