@@ -31,6 +31,7 @@ typedef struct ConfigField {
     const char *text;    /* default of a choice or string */
     const char *choices; /* "fixed|adaptive" */
     const char *help;    /* one line: what it does, with its unit */
+    bool quiet;          /* text: written only where it is not empty */
 } ConfigField;
 
 typedef struct ConfigSection {

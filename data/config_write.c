@@ -46,8 +46,9 @@ Status config_write(Bytes *out, const ConfigTable *table, const void *settings,
         const bool nested = *section->name != '\0';
         if (nested) json_open(&writer, section->name, '{');
         for (size_t f = 0; f < section->count; f++) {
-            put_field(&writer, &section->fields[f],
-                      place_of(settings, section, &section->fields[f]));
+            const ConfigField *field = &section->fields[f];
+            const void *place = place_of(settings, section, field);
+            if (!field->quiet || *(const char *)place != '\0') put_field(&writer, field, place);
         }
         if (nested) json_close(&writer);
     }

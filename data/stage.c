@@ -12,7 +12,7 @@
 static const char journal_name[] = "metrics.jsonl", timings_name[] = "timings.jsonl";
 static const size_t log_max = (size_t)1 << 28;
 
-static double seconds_now(void)
+double stage_seconds(void)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
@@ -107,7 +107,7 @@ Status stage_open(Stage *stage, const MetricTable *table)
     stage->timings = (IoLog){.descriptor = -1};
     stage->step = 0;
     stage->last_step = stage->spare[0] = stage->spare[1] = -1;
-    stage->last_checkpoint = stage->last_record = seconds_now();
+    stage->last_checkpoint = stage->last_record = stage_seconds();
     TRY(path_join(stage->folder, stage->run, stage->name));
     TRY(io_make_folder(stage->folder));
     TRY(find_checkpoint(stage));
@@ -123,15 +123,19 @@ static long max_resident_kb(void)
 
 static Status record_timing(Stage *stage, int64_t step, int64_t tokens)
 {
-    const double now = seconds_now();
+    const double now = stage_seconds();
     const double seconds = now - stage->last_record;
     stage->last_record = now;
-    char line[256];
+    char line[256], checks[48] = "";
+    if (stage->invariants > 0) {
+        snprintf(checks, sizeof checks, ",\"time/invariants\":%.6f", stage->invariants);
+        stage->invariants = 0;
+    }
     const int length = snprintf(line, sizeof line,
                                 "{\"step\":%" PRId64 ",\"seconds\":%.6f,\"tokens\":%" PRId64
-                                ",\"tokens_per_second\":%.1f,\"max_resident_kb\":%ld}\n",
+                                ",\"tokens_per_second\":%.1f,\"max_resident_kb\":%ld%s}\n",
                                 step, seconds, tokens, seconds > 0 ? (double)tokens / seconds : 0.0,
-                                max_resident_kb());
+                                max_resident_kb(), checks);
     return io_log_append(&stage->timings, line, (size_t)length);
 }
 
@@ -164,7 +168,7 @@ bool stage_checkpoint_due(const Stage *stage)
     if (hooks->should_checkpoint != NULL && hooks->should_checkpoint(hooks->context)) return true;
     if (stage_should_stop(stage)) return true;
     return stage->checkpoint_seconds > 0 &&
-           seconds_now() - stage->last_checkpoint >= stage->checkpoint_seconds;
+           stage_seconds() - stage->last_checkpoint >= stage->checkpoint_seconds;
 }
 
 static Status describe_journal(ManifestFile *entry, const Journal *journal)
@@ -198,7 +202,7 @@ Status stage_checkpoint(Stage *stage, const char *folder, int64_t step, const ch
     stage->spare[0] = unless_kept(step, keep, keeps);
     stage->spare[1] = unless_kept(before, keep, keeps);
     stage->last_step = step;
-    stage->last_checkpoint = seconds_now();
+    stage->last_checkpoint = stage_seconds();
     return STATUS_OK;
 }
 

@@ -53,6 +53,7 @@ typedef struct Stage {
     Manifest checkpoint_manifest;
     int damaged;                       /* checkpoints found damaged and moved aside */
     double last_checkpoint, last_record; /* seconds, monotonic */
+    double invariants; /* seconds that checks took since the last record; 0: not measured */
     int64_t last_step;                 /* newest checkpoint of this stage; -1: none */
     int64_t spare[2];                  /* checkpoints that only a recovery needs; -1: none */
 } Stage;
@@ -64,10 +65,13 @@ typedef struct Stage {
 Status stage_open(Stage *stage, const MetricTable *table);
 
 /* One step is done: a row in metrics.jsonl; one in timings.jsonl (step, seconds since the last
- * record, tokens, tokens_per_second, max_resident_kb); progress to the hook. `value` as in
- * journal_write; `shown` names up to STAGE_SHOWN_MAX metrics, NULL-ended; may be NULL. */
+ * record, tokens, tokens_per_second, max_resident_kb, time/invariants where measured); progress to
+ * the hook. `value` as in journal_write; `shown` names up to STAGE_SHOWN_MAX metrics, NULL-ended; may be NULL. */
 Status stage_record(Stage *stage, int64_t step, int64_t steps, int64_t tokens, const double *value,
                     const char *const *shown);
+
+/* A clock for timings.jsonl and nothing else, seconds. */
+double stage_seconds(void);
 
 /* True when the stage should leave (signal, --max-hours): commit, then return STATUS_STOPPED. */
 bool stage_should_stop(const Stage *stage);

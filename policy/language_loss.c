@@ -75,9 +75,11 @@ Status language_loss(void *context, double sums[TRAINER_SUMS], TrainerBlock *blo
     int row = 0;
     for (int s = 0; s < block->block->sequences; s++) {
         const Run run = target_run(loss, block->block, s);
+        const int64_t first = loss->sequences->offset[block->block->member[s]] + run.start -
+                              block->block->start[s] + 1;
         for (int t = 0; t < run.rows; t++, row++) {
-            target_loss(sums, row_at(block->logits, row, V), V,
-                        block->block->token[run.start + t + 1], loss->tokens, backward);
+            target_loss(sums, row_at(block->logits, row, V), V, loss->sequences->token[first + t],
+                        loss->tokens, backward);
         }
     }
     if (!backward) return STATUS_OK;

@@ -10,7 +10,7 @@
 #include <stdbool.h>
 
 typedef struct LanguageLoss {
-    const Sequences *sequences;
+    const Sequences *sequences; /* labels: targets and prompts are read here */
     bool response_only; /* prompt tokens are no targets */
     double tokens;      /* what the gradient is divided by: targets in the minibatch */
 } LanguageLoss;

@@ -6,7 +6,6 @@
 
 #include <inttypes.h>
 #include <math.h>
-#include <stdio.h>
 
 /* What the loop needs beside the job; all made before step 0. */
 typedef struct Loop {
@@ -67,7 +66,10 @@ static Status measure_held_out(double *value, Loop *loop)
     if (job->held_out->count == 0) return STATUS_OK;
     double sums[TRAINER_SUMS] = {0};
     LanguageLoss loss = {
-        .sequences = job->held_out, .response_only = job->response_only, .tokens = 1.0};
+        .sequences = job->held_out_labels != NULL ? job->held_out_labels : job->held_out,
+        .response_only = job->response_only,
+        .tokens = 1.0,
+    };
     TRY(trainer_measure(sums, &loop->trainer, job->held_out, &loop->held_out, language_loss,
                         &loss));
     value[LANGUAGE_HELD_OUT] = sums[0] / sums[1];
@@ -83,10 +85,11 @@ static Status one_step(Loop *loop, int64_t step)
     LanguageBatch batch;
     for (int i = 0; i < LANGUAGE_METRICS; i++) value[i] = NAN;
     TRY(job->draw(job->context, &batch, step));
+    const Sequences *labels = batch.labels != NULL ? batch.labels : batch.sequences;
     LanguageLoss loss = {
-        .sequences = batch.sequences,
+        .sequences = labels,
         .response_only = job->response_only,
-        .tokens = language_targets(batch.sequences, batch.plan, loop->index, batch.plan->blocks,
+        .tokens = language_targets(labels, batch.plan, loop->index, batch.plan->blocks,
                                    job->response_only),
     };
     value[LANGUAGE_RATE] = schedule_rate(job->optimiser, step, job->steps);
@@ -121,14 +124,14 @@ static Status checkpoint(Loop *loop, int64_t step)
 static Status publish(Loop *loop)
 {
     Stage *stage = loop->job->stage;
-    char path[STAGE_PATH + 16], names[NETWORK_FILES_MAX][128];
+    char path[STAGE_PATH], names[NETWORK_FILES_MAX][128];
     const char *list[NETWORK_FILES_MAX + 1];
     int count = 0;
     TRY(network_write(names, &count, stage->folder, "policy", loop->trainer.model, NULL,
                       tokenizer_end(loop->job->tokenizer)));
     for (int i = 0; i < count; i++) list[i] = names[i];
     list[count++] = "tokenizer.json";
-    snprintf(path, sizeof path, "%s/tokenizer.json", stage->folder);
+    TRY(path_join(path, stage->folder, "tokenizer.json"));
     TRY(tokenizer_write(loop->job->tokenizer, path));
     return stage_finish(stage, loop->job->steps, list, count);
 }

@@ -47,6 +47,7 @@ typedef struct LanguageBatch {
     const Sequences *sequences;
     const BlockPlan *plan;
     int64_t tokens; /* rows in all blocks */
+    const Sequences *labels; /* of the same lengths, what the loss reads; NULL: the sequences */
 } LanguageBatch;
 
 /* Makes minibatch `step` (from 0); allocates nothing. */
@@ -62,6 +63,7 @@ typedef struct LanguageStage {
 
     Model model; /* to start from; loaded from the checkpoint where the stage is resumed */
     const Sequences *held_out; /* may be empty */
+    const Sequences *held_out_labels; /* NULL: held_out */
     LanguageDraw *draw;
     void *context;
     int rows, longest, blocks; /* the most that any minibatch of `draw` has */

@@ -212,7 +212,9 @@ static Status draw_windows(void *context, LanguageBatch *batch, int64_t step)
         memcpy(windows->batch.token + (size_t)i * length, windows->text.id + offset,
                length * sizeof(int32_t));
     }
-    *batch = (LanguageBatch){&windows->batch, &windows->plan, sequences_tokens(&windows->batch)};
+    *batch = (LanguageBatch){.sequences = &windows->batch,
+                             .plan = &windows->plan,
+                             .tokens = sequences_tokens(&windows->batch)};
     return STATUS_OK;
 }
 

@@ -5,9 +5,7 @@
 #include "policy/language_stage.h"
 #include "policy/network_file.h"
 
-#include <inttypes.h>
 #include <math.h>
-#include <stdio.h>
 
 enum { HELD_OUT_MAX = 256 };
 
@@ -41,8 +39,9 @@ const MetricTable sft_metrics = {sft_rows, LANGUAGE_METRICS};
 /* The demonstrations, and the blocks of every minibatch of every epoch, cut before step 0. */
 typedef struct Demonstrations {
     Sequences train, held_out;
-    BlockPlan *plan; /* (steps) members are indices into `train` */
-    int64_t *tokens; /* (steps) */
+    Sequences train_labels, held_out_labels; /* only where the job alters them */
+    BlockPlan *plan;                         /* (steps) members are indices into `train` */
+    int64_t *tokens;                         /* (steps) */
     int64_t steps;
 } Demonstrations;
 
@@ -55,6 +54,8 @@ static void demonstrations_free(Demonstrations *demonstrations)
     memory_release(demonstrations->tokens);
     sequences_free(&demonstrations->train);
     sequences_free(&demonstrations->held_out);
+    sequences_free(&demonstrations->train_labels);
+    sequences_free(&demonstrations->held_out_labels);
 }
 
 /* ---- what the stage reads ---- */
@@ -65,7 +66,7 @@ static Status read_policy(Model *model, const char *run)
     Digest digest;
     Manifest manifest;
     TRY(stage_input(path, &digest, run, "pretrain", "policy.h5"));
-    snprintf(folder, sizeof folder, "%s/pretrain", run);
+    TRY(path_join(folder, run, "pretrain"));
     TRY(manifest_read(&manifest, folder));
     TRY(network_read(model, NULL, folder, "policy", &manifest));
     if (!model->shape.causal || model->shape.head != HEAD_LANGUAGE) {
@@ -90,6 +91,17 @@ static Status read_demonstrations(Demonstrations *demonstrations, const Task *ta
         demonstrations_read(&demonstrations->held_out, task, tokenizer, TASK_HELD_OUT, 0,
                             held_out < HELD_OUT_MAX ? held_out : HELD_OUT_MAX, positions),
         "held out");
+}
+
+static Status alter_labels(Sequences *labels, const Sequences *sequences, const SftJob *job)
+{
+    for (int i = 0; i < sequences->count; i++) {
+        const int32_t *token = sequences->token + sequences->offset[i];
+        TRY(sequences_add(labels, token, sequences->prompt[i], token + sequences->prompt[i],
+                          sequences_response(sequences, i)));
+    }
+    job->alter_labels(labels);
+    return STATUS_OK;
 }
 
 /* Minus the log-probability that the world itself gives its held-out answers, nats a token. */
@@ -161,8 +173,13 @@ static Status cut_minibatches(Demonstrations *demonstrations, const SftJob *job)
 static Status draw_demonstrations(void *context, LanguageBatch *batch, int64_t step)
 {
     const Demonstrations *demonstrations = context;
-    *batch = (LanguageBatch){&demonstrations->train, &demonstrations->plan[step],
-                             demonstrations->tokens[step]};
+    const bool altered = demonstrations->train_labels.count > 0;
+    *batch = (LanguageBatch){
+        .sequences = &demonstrations->train,
+        .plan = &demonstrations->plan[step],
+        .tokens = demonstrations->tokens[step],
+        .labels = altered ? &demonstrations->train_labels : NULL,
+    };
     return STATUS_OK;
 }
 
@@ -181,6 +198,11 @@ static Status prepare(LanguageStage *language, Demonstrations *demonstrations,
     TRY(read_demonstrations(demonstrations, job->task, *tokenizer,
                             language->model.shape.positions));
     TRY(measure_floor(&language->own_value, job->task, &demonstrations->held_out, *tokenizer));
+    if (job->alter_labels != NULL) {
+        TRY(alter_labels(&demonstrations->train_labels, &demonstrations->train, job));
+        TRY(alter_labels(&demonstrations->held_out_labels, &demonstrations->held_out, job));
+        language->held_out_labels = &demonstrations->held_out_labels;
+    }
     TRY(cut_minibatches(demonstrations, job));
     language->tokenizer = *tokenizer;
     language->steps = demonstrations->steps;

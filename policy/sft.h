@@ -3,6 +3,7 @@
 #ifndef POLICY_SFT_H
 #define POLICY_SFT_H
 
+#include "data/sequences.h"
 #include "data/stage.h"
 #include "data/tasks/task.h"
 #include "policy/optimiser.h"
@@ -20,6 +21,9 @@ typedef struct SftJob {
     Stage *stage;
     const Task *task;
     const SftConfig *config;
+    /* Changes the labels that the loss reads (ppo/faults.h): tokens and prompt lengths of a copy
+     * of the demonstrations. NULL: they are the demonstrations. */
+    void (*alter_labels)(Sequences *labels);
 } SftJob;
 
 Status sft_run(const SftJob *job);

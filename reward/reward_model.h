@@ -45,6 +45,9 @@ typedef struct RewardJob {
     const Task *task;
     const RewardConfig *config;
     double sampling_temperature; /* of the SFT answers it is normalised on */
+    /* Changes the answers of both splits before they are trained on (ppo/faults.h); they may only
+     * become shorter. NULL: they stay as they are. */
+    void (*alter_answers)(Sequences *answers);
 } RewardJob;
 
 Status reward_run(const RewardJob *job);

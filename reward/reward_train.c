@@ -105,6 +105,14 @@ typedef struct Training {
     Trainer trainer;
 } Training;
 
+static void alter_answers(Pairs *pairs, const RewardJob *job)
+{
+    job->alter_answers(&pairs->answers);
+    for (int i = 0; i < pairs->answers.count; i++) {
+        pairs->length[i] = (int32_t)sequences_length(&pairs->answers, i);
+    }
+}
+
 static Status read_pairs(Training *t, int positions)
 {
     char path[STAGE_PATH];
@@ -118,6 +126,10 @@ static Status read_pairs(Training *t, int positions)
         if (all.prompt_id[i] >= t->next_prompt) t->next_prompt = all.prompt_id[i] + 1;
     }
     preferences_free(&all);
+    if (status == STATUS_OK && t->job->alter_answers != NULL) {
+        alter_answers(&t->train, t->job);
+        alter_answers(&t->held_out, t->job);
+    }
     if (status == STATUS_OK && t->train.count == 0) {
         status = status_fail(STATUS_DATA, "%s: no pairs to train on", path);
     }

@@ -92,7 +92,7 @@ static Status run_pretrain(const World *world, Stage *stage)
 
 static Status run_sft(const World *world, Stage *stage)
 {
-    const SftJob job = {stage, &world->task, &world->sft};
+    const SftJob job = {.stage = stage, .task = &world->task, .config = &world->sft};
     return sft_run(&job);
 }
 
