@@ -40,6 +40,22 @@ static const Flag stage_flags[] = {
     {0},
 };
 
+static const Flag ppo_flags[] = {
+    FLAG_SET,
+    {"--restart", NULL, NULL, "do it again although it is finished"},
+    {"--max-hours", NULL, "H", "commit and stop after so many hours (exit status 75)"},
+    {"--from-rollouts", NULL, "K",
+     "only repeat the updates from the nearest checkpoint up to K and compare; changes nothing"},
+    {0},
+};
+
+static const Flag verify_flags[] = {
+    {"--steps", NULL, "A..B", "repeat these PPO updates (default: one after every checkpoint)"},
+    FLAG_SET,
+    FLAG_JSON,
+    {0},
+};
+
 static const Flag json_flags[] = {FLAG_JSON, {0}};
 
 static const Flag metrics_flags[] = {
@@ -83,6 +99,27 @@ static const Flag export_flags[] = {
     {0},
 };
 
+static const Flag bench_flags[] = {
+    {"--threads", NULL, "N", "default 2"},
+    {"--d", NULL, "N", "channels (default 128)"},
+    {"--layers", NULL, "N", "default 4"},
+    {"--heads", NULL, "N", "default 4"},
+    {"--vocab", NULL, "N", "default 512"},
+    {"--prompt", NULL, "N", "tokens of a prompt (default 32)"},
+    {"--response", NULL, "N", "tokens of an answer (default 64)"},
+    {"--batch", NULL, "N", "sequences a training step (default 64)"},
+    {"--rollouts", NULL, "N", "answers a PPO iteration (default 128)"},
+    {"--epochs", NULL, "N", "of a PPO iteration (default 4)"},
+    {"--minibatches", NULL, "N", "of an epoch (default 4)"},
+    {"--shards", NULL, "N", "of a minibatch (default 8)"},
+    {"--repeats", NULL, "N", "samples behind each median (default 5)"},
+    {"--training", NULL, NULL, "only training steps, no PPO"},
+    {"--kernels", NULL, NULL, "the time of every stage and kernel of a PPO iteration"},
+    {"--check", NULL, "DIR", "write weights and tokens into DIR and print the losses they give"},
+    FLAG_JSON,
+    {0},
+};
+
 #define STAGE_COMMAND(name_, run_, help_)                                                          \
     {                                                                                              \
         .name = name_, .run = run_, .arguments = "DIR", .help = help_, .section = name_,           \
@@ -113,7 +150,15 @@ const Command commands[] = {
     STAGE_COMMAND("label", command_stage,
                   "sample pairs of answers and let the simulated human choose"),
     STAGE_COMMAND("reward", command_stage, "train a reward model on the comparisons"),
-    STAGE_COMMAND("ppo", command_stage, "optimise the policy against the reward model"),
+    {.name = "ppo",
+     .run = command_ppo,
+     .arguments = "DIR",
+     .help = "optimise the policy against the reward model",
+     .section = "ppo",
+     .example = "rlhf ppo runs/quickstart-s1 --from-rollouts 20",
+     .minimum = 1,
+     .maximum = 1,
+     .flags = ppo_flags},
     STAGE_COMMAND("evaluate", command_stage, "score every stage's policy, gold beside proxy"),
     {.name = "status",
      .run = command_status,
@@ -155,6 +200,14 @@ const Command commands[] = {
      .minimum = 2,
      .maximum = 2,
      .flags = export_flags},
+    {.name = "verify",
+     .run = command_verify,
+     .arguments = "DIR",
+     .help = "check hashes, compute rollouts again, repeat updates: all to the bit",
+     .example = "rlhf verify runs/quickstart-s1 --steps 3..5",
+     .minimum = 1,
+     .maximum = 1,
+     .flags = verify_flags},
     {.name = "config",
      .run = command_config,
      .arguments = "new PRESET --out DIR | show PRESET|DIR | check FILE | diff A B",
@@ -163,6 +216,12 @@ const Command commands[] = {
      .minimum = 2,
      .maximum = 3,
      .flags = config_flags},
+    {.name = "bench",
+     .run = command_bench,
+     .arguments = "",
+     .help = "how fast this machine trains, against its bare matrix products",
+     .example = "rlhf bench --threads 2 --json",
+     .flags = bench_flags},
     {.name = "tasks",
      .run = command_tasks,
      .arguments = "",
