@@ -6,6 +6,7 @@
 
 #include <assert.h>
 #include <math.h>
+#include <string.h>
 
 void decoder_layout(Decoder *decoder, Arena *arena, ModelShape shape, int slots, int longest,
                     int rows)

@@ -1,7 +1,5 @@
 #include "policy/model.h"
 
-#include "data/rng.h"
-
 #include <assert.h>
 #include <gsl/gsl_randist.h>
 #include <math.h>
@@ -15,7 +13,7 @@ static size_t weight_size(const ModelWeightInfo *info, ModelShape shape)
 }
 
 /* Every row of the list, empty ones too. */
-static int whole_list(ModelWeightInfo info[32], ModelShape shape)
+static int whole_list(ModelWeightInfo info[MODEL_WEIGHT_KINDS], ModelShape shape)
 {
     int count = 0;
     size_t start = 0;
@@ -33,7 +31,7 @@ static int whole_list(ModelWeightInfo info[32], ModelShape shape)
     return count;
 }
 
-int model_weight_list(ModelWeightInfo info[32], ModelShape shape)
+int model_weight_list(ModelWeightInfo info[MODEL_WEIGHT_KINDS], ModelShape shape)
 {
     const int all = whole_list(info, shape);
     int kept = 0;
@@ -45,7 +43,7 @@ int model_weight_list(ModelWeightInfo info[32], ModelShape shape)
 
 void model_weight_at(char name[128], size_t *place, ModelShape shape, size_t at)
 {
-    ModelWeightInfo info[32];
+    ModelWeightInfo info[MODEL_WEIGHT_KINDS];
     const int count = model_weight_list(info, shape);
     int i = 0;
     while (i < count - 1 && at >= info[i].start + info[i].size) i++;
@@ -62,7 +60,7 @@ void model_weight_at(char name[128], size_t *place, ModelShape shape, size_t at)
 
 size_t model_parameters(ModelShape shape)
 {
-    ModelWeightInfo info[32];
+    ModelWeightInfo info[MODEL_WEIGHT_KINDS];
     const int last = whole_list(info, shape) - 1;
     return info[last].start + info[last].size;
 }
@@ -88,7 +86,7 @@ Status model_init(Model *model, ModelShape shape)
     model->count = count;
     model->flat = arena_floats(&model->arena, count);
     model->reward_gain = 1.0f;
-    ModelWeightInfo info[32];
+    ModelWeightInfo info[MODEL_WEIGHT_KINDS];
     whole_list(info, shape);
     int at = 0;
 #define MODEL_WEIGHT_PLACE(member, name, layered, rows, columns, decay, initial)                   \
@@ -119,14 +117,14 @@ static double initial_deviation(ModelInitial initial, ModelShape shape)
     return 0.0;
 }
 
-void model_randomise(Model *model, uint64_t seed, int stage, bool heads_only)
+void model_randomise(Model *model, uint64_t seed, RngStage stage, bool heads_only)
 {
-    ModelWeightInfo info[32];
+    ModelWeightInfo info[MODEL_WEIGHT_KINDS];
     const int all = whole_list(info, model->shape);
     const size_t heads = (size_t)(model->weight.score_weight - model->flat);
     for (int i = 0; i < all; i++) {
         if (heads_only && info[i].start < heads) continue;
-        Rng rng = rng_stream(seed, (RngStage)stage, RNG_INITIAL_WEIGHTS, 0, (uint64_t)i, 0);
+        Rng rng = rng_stream(seed, stage, RNG_INITIAL_WEIGHTS, 0, (uint64_t)i, 0);
         const gsl_rng source = rng_gsl(&rng);
         const double deviation = initial_deviation(info[i].initial, model->shape);
         const double level = info[i].initial == INITIAL_ONE ? 1.0 : 0.0;

@@ -8,6 +8,7 @@
 
 #include "data/arena.h"
 #include "data/io.h"
+#include "data/rng.h"
 #include "data/status.h"
 
 #include <stdbool.h>
@@ -68,6 +69,9 @@ typedef struct ModelWeights {
     MODEL_WEIGHTS(MODEL_WEIGHT_MEMBER, )
 } ModelWeights;
 
+#define MODEL_WEIGHT_ONE(member, name, layered, rows, columns, decay, initial) +1
+enum { MODEL_WEIGHT_KINDS = 0 MODEL_WEIGHTS(MODEL_WEIGHT_ONE, ) }; /* rows of the list */
+
 /* Weights, or gradients of them. All weights lie end to end in `flat`, in the order of the list. */
 typedef struct Model {
     ModelShape shape;
@@ -79,6 +83,7 @@ typedef struct Model {
 } Model;
 
 size_t model_parameters(ModelShape shape);
+
 /* One row of the list, made concrete, for whoever walks it at run time. */
 typedef struct ModelWeightInfo {
     const char *name;
@@ -87,17 +92,17 @@ typedef struct ModelWeightInfo {
     ModelInitial initial;
     size_t start, size; /* in flat, all layers together */
 } ModelWeightInfo;
-/* Fills at most 32 rows in the order of the list, empty ones left out; returns their number. */
-int model_weight_list(ModelWeightInfo info[32], ModelShape shape);
+/* The list in its order, empty rows left out; returns how many there are. */
+int model_weight_list(ModelWeightInfo info[MODEL_WEIGHT_KINDS], ModelShape shape);
 /* Name on disk of the tensor that element `at` of flat belongs to, and its place in that tensor. */
 void model_weight_at(char name[128], size_t *place, ModelShape shape, size_t at);
 
-/* Zeros of this shape. A heads that does not divide channels: STATUS_SETTINGS. */
+/* Zeros of this shape. Heads that do not divide the channels: STATUS_SETTINGS. */
 Status model_init(Model *model, ModelShape shape);
 void model_free(Model *model); /* fine on a zeroed one */
 /* Random initial weights (INITIAL_* above) from the stream (seed, stage, RNG_INITIAL_WEIGHTS);
  * `heads_only` draws only the scalar head. */
-void model_randomise(Model *model, uint64_t seed, int stage, bool heads_only);
+void model_randomise(Model *model, uint64_t seed, RngStage stage, bool heads_only);
 /* Copies what both have: trunk, and the head where it is the same kind. Shapes but for the head
  * must agree (asserted). */
 void model_copy(Model *to, const Model *from);

@@ -1,13 +1,12 @@
 #include "policy/network_file.h"
 
+#include "data/path.h"
 #include "data/store/store.h"
 
 #include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-
-enum { WEIGHT_KINDS = 32, PATH_SIZE = 512 };
 
 static const double norm_epsilon = 1e-5;
 
@@ -39,10 +38,11 @@ static Tensor tensor_of(const ModelWeightInfo *info, int layer)
 /* All datasets of a shape, scalar heads first: the first file must tell which head there is. */
 static Status tensors_list(Tensor **tensors, int *count, ModelShape shape)
 {
-    ModelWeightInfo info[WEIGHT_KINDS];
+    ModelWeightInfo info[MODEL_WEIGHT_KINDS];
     const int kinds = model_weight_list(info, shape);
     void *block;
-    TRY(memory_claim(&block, sizeof **tensors * (size_t)kinds * (size_t)shape.layers));
+    const size_t most = shape.layers > 1 ? (size_t)shape.layers : 1;
+    TRY(memory_claim(&block, sizeof **tensors * (size_t)kinds * most));
     *tensors = block;
     *count = 0;
     for (int heads = 1; heads >= 0; heads--) {
@@ -80,10 +80,10 @@ typedef struct Writer {
 
 static Status writer_finish(Writer *writer)
 {
-    char path[PATH_SIZE];
+    char path[PATH_TEXT];
     char *name = writer->names[*writer->count];
     file_name(name, writer->name, writer->part);
-    snprintf(path, sizeof path, "%s/%s", writer->folder, name);
+    TRY(path_join(path, writer->folder, name));
     StoreImage *image = writer->image;
     writer->image = NULL;
     TRY(store_publish(image, path, NULL));
@@ -216,7 +216,7 @@ static const int64_t shape_limit[CAUSAL + 1] = {1 << 10, 1 << 10, 1 << 16, 1 << 
 typedef struct Reader {
     const char *folder, *name;
     const Manifest *manifest;
-    char path[PATH_SIZE]; /* of the current file */
+    char path[PATH_TEXT]; /* of the current file */
     const Digest *digest; /* of it; NULL: not known */
     Model *model;
     AdamW *adamw;   /* NULL: not asked for */
@@ -227,29 +227,32 @@ typedef struct Reader {
     size_t moments;    /* elements of m and v read so far */
 } Reader;
 
-/* False where the network has no file `part`. */
-static bool reader_part(Reader *reader, int part)
+/* Turns to file `part`; *found is false where the network has none. */
+static Status reader_turn(bool *found, Reader *reader, int part)
 {
     char name[128];
     file_name(name, reader->name, part);
-    snprintf(reader->path, sizeof reader->path, "%s/%s", reader->folder, name);
-    reader->digest = NULL;
-    if (reader->manifest == NULL) return io_exists(reader->path);
-    const ManifestFile *file = manifest_find(reader->manifest, name);
-    if (file != NULL) reader->digest = &file->digest;
-    return file != NULL;
+    TRY(path_join(reader->path, reader->folder, name));
+    const ManifestFile *file =
+        reader->manifest != NULL ? manifest_find(reader->manifest, name) : NULL;
+    reader->digest = file != NULL ? &file->digest : NULL;
+    *found = reader->manifest != NULL ? file != NULL : io_exists(reader->path);
+    return STATUS_OK;
 }
 
 /* Weights lie uncompressed, so files too small for them lie about their shape. */
 static Status check_size(Reader *reader, size_t parameters)
 {
     uint64_t total = 0;
-    for (int part = 0; part < NETWORK_FILES_MAX && reader_part(reader, part); part++) {
+    bool found = true;
+    for (int part = 0; part < NETWORK_FILES_MAX; part++) {
         uint64_t bytes;
+        TRY(reader_turn(&found, reader, part));
+        if (!found) break;
         TRY(io_size(&bytes, reader->path));
         total += bytes;
     }
-    reader_part(reader, 0);
+    TRY(reader_turn(&found, reader, 0));
     if (parameters > total / sizeof(float)) {
         return status_fail(STATUS_DATA, "%s: %" PRIu64 " bytes cannot hold %zu weights",
                            reader->path, total, parameters);
@@ -371,15 +374,19 @@ static Status read_part(Reader *reader)
 
 static Status read_all(Reader *reader)
 {
+    bool found;
+    TRY(reader_turn(&found, reader, 0));
     /* Without a manifest, a first file that is not there is left to store_read, which says so. */
-    if (!reader_part(reader, 0) && reader->manifest != NULL) {
+    if (!found && reader->manifest != NULL) {
         return status_fail(STATUS_DATA, "%s/manifest.json: it does not name %s.h5", reader->folder,
                            reader->name);
     }
     TRY(read_shape(reader));
     if (reader->adamw != NULL) TRY(adamw_init(reader->adamw, reader->model));
     TRY(reader_schema(reader));
-    for (int part = 0; part < NETWORK_FILES_MAX && reader_part(reader, part); part++) {
+    for (int part = 0; part < NETWORK_FILES_MAX; part++) {
+        TRY(reader_turn(&found, reader, part));
+        if (!found) break;
         TRY(read_part(reader));
     }
     for (int i = 0; i < reader->tensors; i++) {

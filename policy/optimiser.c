@@ -5,6 +5,7 @@
 
 #include <assert.h>
 #include <math.h>
+#include <string.h>
 
 double schedule_rate(const OptimiserConfig *config, int64_t step, int64_t steps)
 {
@@ -68,7 +69,7 @@ typedef struct UpdateJob {
     float *weight;
     const float *gradient;
     Update update;
-    ModelWeightInfo info[32];
+    ModelWeightInfo info[MODEL_WEIGHT_KINDS];
     int infos;
 } UpdateJob;
 

@@ -1,7 +1,9 @@
 /* AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101, algorithm 2, torch's form) and schedules.
  *
  *   m <- b1 m + (1 - b1) g        v <- b2 v + (1 - b2) g^2
- *   w <- w - lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps) - lr decay w    (decay: matrices) */
+ *   w <- w - lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps) - lr decay w
+ *
+ * decay only on matrices. */
 #ifndef POLICY_OPTIMISER_H
 #define POLICY_OPTIMISER_H
 

@@ -49,8 +49,8 @@ void transformer_forward(Activations *activations, const Model *model, const Blo
 void transformer_backward(Model *gradient, Activations *activations, const Model *model,
                           const Block *block);
 
-/* Heads on `n` gathered rows (n, C). */
-void language_head_forward(float *logits /* (n, V) */, const float *rows, const Model *model, int n);
+/* Heads on `n` gathered rows (n, C); logits (n, V). */
+void language_head_forward(float *logits, const float *rows, const Model *model, int n);
 /* drows (n, C) written; gradient of wte added. */
 void language_head_backward(float *drows, Model *gradient, const float *dlogits, const float *rows,
                             const Model *model, int n);

@@ -29,7 +29,7 @@ static Status dump_array(Dump *dump, const char *name, const float *data, int ro
 /* Every tensor under its name on disk, a layer at a time. */
 static Status dump_model(Dump *dump, const char *kind, const Model *model)
 {
-    ModelWeightInfo info[32];
+    ModelWeightInfo info[MODEL_WEIGHT_KINDS];
     const int count = model_weight_list(info, model->shape);
     for (int i = 0; i < count; i++) {
         const int layers = info[i].layered ? model->shape.layers : 1;

@@ -19,7 +19,7 @@ static void make_model(Model *model)
 {
     assert_ok(model_init(model, shape));
     model_randomise(model, 7, RNG_TEST, false);
-    ModelWeightInfo info[32];
+    ModelWeightInfo info[MODEL_WEIGHT_KINDS];
     const int kinds = model_weight_list(info, shape);
     for (int k = 0; k < kinds; k++) {
         if (info[k].columns == 0) continue;

@@ -29,7 +29,7 @@ static void the_list_covers_all_weights_end_to_end(void **state)
     const ModelHead heads[3] = {HEAD_LANGUAGE, HEAD_SCORE, HEAD_VALUE};
     const int rows[3] = {16, 17, 18};
     for (int h = 0; h < 3; h++) {
-        ModelWeightInfo info[32];
+        ModelWeightInfo info[MODEL_WEIGHT_KINDS];
         const ModelShape shape = with_head(heads[h]);
         const int count = model_weight_list(info, shape);
         assert_int_equal(count, rows[h]);
@@ -90,7 +90,7 @@ static void initial_weights_have_gpt2s_spread(void **state)
     shape.channels = 96;
     assert_ok(model_init(&model, shape));
     model_randomise(&model, 3, RNG_TEST, false);
-    ModelWeightInfo info[32];
+    ModelWeightInfo info[MODEL_WEIGHT_KINDS];
     const int count = model_weight_list(info, shape);
     for (int i = 0; i < count; i++) {
         double mean = 0.0, square = 0.0;

@@ -60,7 +60,7 @@ static void only_matrices_decay(void **state)
     for (size_t i = 0; i < model.count; i++) model.flat[i] = 2.0f;
     adamw_update(&adamw, &model, gradient, 1.0, &config, 0.01, 1);
 
-    ModelWeightInfo info[32];
+    ModelWeightInfo info[MODEL_WEIGHT_KINDS];
     const int count = model_weight_list(info, tiny);
     int decayed = 0;
     for (int i = 0; i < count; i++) {

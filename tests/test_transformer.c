@@ -144,7 +144,7 @@ static void check_gradients(ModelShape shape)
     World world = world_of(shape);
     world_forward(&world);
     world_backward(&world);
-    ModelWeightInfo info[32];
+    ModelWeightInfo info[MODEL_WEIGHT_KINDS];
     const int count = model_weight_list(info, shape);
     Rng rng = rng_stream(11, RNG_TEST, RNG_WORLD, 2, 0, 0);
     void *claimed;
