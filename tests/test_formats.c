@@ -3,6 +3,8 @@
  */
 #include "tests/support.h"
 
+#include "tests/folder.h"
+
 #include "data/io.h"
 #include "data/preference.h"
 #include "data/rollout.h"
@@ -10,28 +12,6 @@
 #include <hdf5.h>
 
 enum { VOCABULARY = 5 };
-
-static char folder[64];
-
-static int make_folder(void **state)
-{
-    (void)state;
-    test_folder(folder);
-    return 0;
-}
-
-static int drop_folder(void **state)
-{
-    (void)state;
-    return io_remove_tree(folder) == STATUS_OK ? 0 : -1;
-}
-
-static const char *in(const char *name)
-{
-    static char path[256];
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    return path;
-}
 
 static void make_tokenizer(Tokenizer **tokenizer)
 {

@@ -1,6 +1,8 @@
 /* data/io: whole files or none, every failing call ends in a line, locks, logs, folders. */
 #include "tests/support.h"
 
+#include "tests/folder.h"
+
 #include "data/io.h"
 
 #include <errno.h>
@@ -9,32 +11,6 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-
-static char folder[64];
-
-static int make_folder(void **state)
-{
-    (void)state;
-    test_folder(folder);
-    return 0;
-}
-
-static int drop_folder(void **state)
-{
-    (void)state;
-    io_fault(NULL, 0, 0, false);
-    return io_remove_tree(folder) == STATUS_OK ? 0 : -1;
-}
-
-/* folder/name, good until the fourth call after. */
-static const char *in(const char *name)
-{
-    static char paths[4][256];
-    static int next;
-    char *path = paths[next++ % 4];
-    snprintf(path, 256, "%s/%s", folder, name);
-    return path;
-}
 
 static void expect_content(const char *path, const char *expected)
 {

@@ -1,6 +1,8 @@
 /* metrics: the journal, what of it is read back, and metrics.h5. */
 #include "tests/support.h"
 
+#include "tests/folder.h"
+
 #include "data/json.h"
 #include "data/metrics.h"
 #include "data/store/store.h"
@@ -13,28 +15,6 @@ static const MetricInfo infos[] = {
     {"lr", "1", "learning rate", "steps", NAN, NAN, "none"},
 };
 static const MetricTable table = {infos, 3};
-
-static char folder[64]; /* of the test at work */
-
-static int fresh_folder(void **state)
-{
-    (void)state;
-    test_folder(folder);
-    return 0;
-}
-
-static int drop_folder(void **state)
-{
-    (void)state;
-    return io_remove_tree(folder) == STATUS_OK ? 0 : -1;
-}
-
-static const char *path_of(const char *name)
-{
-    static char path[128];
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    return path;
-}
 
 static void write_text(const char *path, const char *text)
 {
@@ -59,7 +39,7 @@ static void a_metric_is_found_by_name(void **state)
 static void a_record_is_a_line(void **state)
 {
     (void)state;
-    const char *path = path_of("metrics.jsonl");
+    const char *path = in("metrics.jsonl");
     Journal journal;
     assert_ok(journal_open(&journal, path, &table, 0));
     assert_ok(journal_write(&journal, 1, (const double[]){0.1, NAN, 1e-5}));
@@ -76,7 +56,7 @@ static void a_record_is_a_line(void **state)
 static void a_journal_goes_on_where_it_is_told(void **state)
 {
     (void)state;
-    const char *path = path_of("metrics.jsonl");
+    const char *path = in("metrics.jsonl");
     Journal journal;
     assert_ok(journal_open(&journal, path, &table, 0));
     assert_ok(journal_write(&journal, 1, (const double[]){1, 1, 1}));
@@ -100,7 +80,7 @@ static void a_journal_goes_on_where_it_is_told(void **state)
 static void columns_are_read_and_a_torn_line_is_dropped(void **state)
 {
     (void)state;
-    const char *path = path_of("metrics.jsonl");
+    const char *path = in("metrics.jsonl");
     write_text(path, "{\"step\":1,\"a\":1.5,\"b/c\":null}\n"
                      "{\"late\":9,\"a\":2.5,\"step\":3}\r\n"
                      "{\"step\":7,\"b/c\":-1}\n"
@@ -127,7 +107,7 @@ static void columns_are_read_and_a_torn_line_is_dropped(void **state)
 static void foreign_lines_are_refused_with_their_number(void **state)
 {
     (void)state;
-    const char *path = path_of("m.jsonl");
+    const char *path = in("m.jsonl");
     static const char *const cases[][2] = {
         {"{\"step\":1}\n{\"step\":2,}\n", "m.jsonl:2:11: expected a key in quotes, found '}'"},
         {"{\"step\":1}\n\n", "m.jsonl:2:1: expected a value, found the end"},
@@ -154,7 +134,7 @@ static void foreign_lines_are_refused_with_their_number(void **state)
 static void a_thousand_metrics_are_too_many(void **state)
 {
     (void)state;
-    const char *path = path_of("m.jsonl");
+    const char *path = in("m.jsonl");
     Bytes text = {0};
     assert_ok(bytes_text(&text, "{\"step\":1"));
     for (int i = 0; i < 1025; i++) assert_ok(bytes_print(&text, ",\"m%d\":%d", i, i));
@@ -169,7 +149,7 @@ static void the_snapshot_holds_the_journal(void **state)
 {
     (void)state;
     char snapshot[128];
-    const char *path = path_of("metrics.jsonl");
+    const char *path = in("metrics.jsonl");
     snprintf(snapshot, sizeof snapshot, "%s/metrics.h5", folder);
     Journal journal;
     assert_ok(journal_open(&journal, path, &table, 0));
@@ -217,7 +197,7 @@ static void an_empty_journal_has_a_snapshot_too(void **state)
 {
     (void)state;
     char snapshot[128];
-    const char *path = path_of("metrics.jsonl");
+    const char *path = in("metrics.jsonl");
     snprintf(snapshot, sizeof snapshot, "%s/metrics.h5", folder);
     write_text(path, "");
     assert_ok(metrics_publish(snapshot, path, &table, NULL));
@@ -233,7 +213,7 @@ static void an_empty_journal_has_a_snapshot_too(void **state)
 static void memory_may_run_out_while_reading(void **state)
 {
     (void)state;
-    const char *path = path_of("m.jsonl");
+    const char *path = in("m.jsonl");
     write_text(path, "{\"step\":1,\"a\":1}\n{\"step\":2,\"b\":1}\n");
     Status status = STATUS_FAILED;
     for (long call = 1; status == STATUS_FAILED; call++) {
@@ -246,7 +226,7 @@ static void memory_may_run_out_while_reading(void **state)
     assert_int_equal(status, STATUS_OK);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, fresh_folder, drop_folder)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, make_folder, drop_folder)
 
 int main(void)
 {

@@ -1,6 +1,8 @@
 /* data/store: equal bytes, other readers' rules, and a gate that names what it refuses. */
 #include "tests/support.h"
 
+#include "tests/folder.h"
+
 #include "data/io.h"
 #include "data/store/store.h"
 
@@ -8,32 +10,6 @@
 #include <hdf5.h>
 #include <pthread.h>
 #include <sys/stat.h>
-
-static char folder[64];
-
-static int make_folder(void **state)
-{
-    (void)state;
-    test_folder(folder);
-    return 0;
-}
-
-static int drop_folder(void **state)
-{
-    (void)state;
-    io_fault(NULL, 0, 0, false);
-    memory_fault(0, 0);
-    return io_remove_tree(folder) == STATUS_OK ? 0 : -1;
-}
-
-static const char *in(const char *name)
-{
-    static char paths[4][256];
-    static int next;
-    char *path = paths[next++ % 4];
-    snprintf(path, 256, "%s/%s", folder, name);
-    return path;
-}
 
 /* A file whose durability does not matter. */
 static void put_file(const char *path, const void *bytes, size_t count)

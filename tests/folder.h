@@ -1,0 +1,36 @@
+/* A folder of its own for every test of a program that writes files. Tests that plan faults need not
+ * switch them off: that is done before the folder goes. */
+#ifndef TESTS_FOLDER_H
+#define TESTS_FOLDER_H
+
+#include "data/io.h"
+#include "data/memory.h"
+
+static char folder[64]; /* of the test at work */
+
+static int make_folder(void **state)
+{
+    (void)state;
+    test_folder(folder);
+    return 0;
+}
+
+static int drop_folder(void **state)
+{
+    (void)state;
+    io_fault(NULL, 0, 0, false);
+    memory_fault(0, 0);
+    return io_remove_tree(folder) == STATUS_OK ? 0 : -1;
+}
+
+/* folder/name, good until the fourth call after. */
+static const char *in(const char *name)
+{
+    static char paths[4][256];
+    static int next;
+    char *path = paths[next++ % 4];
+    snprintf(path, 256, "%s/%s", folder, name);
+    return path;
+}
+
+#endif
