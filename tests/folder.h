@@ -8,14 +8,14 @@
 
 static char folder[64]; /* of the test at work */
 
-static int make_folder(void **state)
+static inline int make_folder(void **state)
 {
     (void)state;
     test_folder(folder);
     return 0;
 }
 
-static int drop_folder(void **state)
+static inline int drop_folder(void **state)
 {
     (void)state;
     io_fault(NULL, 0, 0, false);
@@ -24,7 +24,7 @@ static int drop_folder(void **state)
 }
 
 /* folder/name, good until the fourth call after. */
-static const char *in(const char *name)
+static inline const char *in(const char *name)
 {
     static char paths[4][256];
     static int next;

@@ -1,11 +1,13 @@
 /* Own data: TRL's JSONL and HH's dialogues in, with line and column where they are wrong. */
 #include "tests/support.h"
 
+#include "tests/folder.h"
+
 #include "data/io.h"
 #include "data/tasks/jsonl.h"
 #include "data/tasks/kinds.h"
 
-static void write_text(char path[160], const char *folder, const char *name, const char *text)
+static void write_text(char path[160], const char *name, const char *text)
 {
     snprintf(path, 160, "%s/%s", folder, name);
     assert_ok(io_publish(path, text, strlen(text)));
@@ -22,10 +24,9 @@ static void assert_text(const Texts *texts, int index, const char *expected)
 static void hh_dialogues_share_their_prompt_up_to_the_last_turn(void **state)
 {
     (void)state;
-    char folder[64], path[160];
-    test_folder(folder);
+    char path[160];
     write_text(
-        path, folder, "hh.jsonl",
+        path, "hh.jsonl",
         "{\"chosen\":\"\\n\\nHuman: Hi\\n\\nAssistant: Yes\\n\\nHuman: So?\\n\\nAssistant: Go "
         "on.\",\"rejected\":\"\\n\\nHuman: Hi\\n\\nAssistant: Yes\\n\\nHuman: So?\\n\\nAssistant: "
         "Go away.\"}\n\n{\"chosen\":\"2+2=4\",\"rejected\":\"2+2=5\"}\n");
@@ -50,9 +51,8 @@ static void a_common_prompt_ends_between_characters(void **state)
 static void messages_become_a_dialogue(void **state)
 {
     (void)state;
-    char folder[64], path[160];
-    test_folder(folder);
-    write_text(path, folder, "chat.jsonl",
+    char path[160];
+    write_text(path, "chat.jsonl",
                "{\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"},"
                "{\"role\":\"assistant\",\"content\":\"Hello\"}]}\n");
     JsonlRows rows = {0};
@@ -77,10 +77,9 @@ static void wrong_lines_are_named_with_line_and_column(void **state)
          "the last turn is not the assistant's"},
         {JSONL_TEXT, "[1]\n", "expected an object"},
     };
-    char folder[64], path[160];
-    test_folder(folder);
+    char path[160];
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        write_text(path, folder, "bad.jsonl", cases[i].text);
+        write_text(path, "bad.jsonl", cases[i].text);
         JsonlRows rows = {0};
         assert_fails(jsonl_read(&rows, path, cases[i].kind), STATUS_DATA, cases[i].part);
         jsonl_free(&rows);
@@ -90,13 +89,12 @@ static void wrong_lines_are_named_with_line_and_column(void **state)
 static void splits_are_disjoint_and_whole(void **state)
 {
     (void)state;
-    char folder[64], path[160];
-    test_folder(folder);
+    char path[160];
     Bytes lines = {0};
     for (int i = 0; i < 37; i++) {
         assert_ok(bytes_print(&lines, "{\"prompt\":\"p%d\",\"completion\":\" c%d\"}\n", i, i));
     }
-    write_text(path, folder, "demos.jsonl", lines.data);
+    write_text(path, "demos.jsonl", lines.data);
     TaskConfig config = {.name = "files"};
     snprintf(config.demonstration_file, sizeof config.demonstration_file, "%s", path);
     Task task;
@@ -122,16 +120,15 @@ static void splits_are_disjoint_and_whole(void **state)
 static void nothing_to_learn_from_is_said(void **state)
 {
     (void)state;
-    char folder[64], path[160];
-    test_folder(folder);
+    char path[160];
     Task task;
     TaskConfig config = {.name = "files"};
     assert_fails(task_open(&task, &config, 1), STATUS_DATA, "no text to learn from");
-    write_text(path, folder, "empty.txt", "");
+    write_text(path, "empty.txt", "");
     snprintf(config.text, sizeof config.text, "%s", path);
     assert_fails(task_open(&task, &config, 1), STATUS_DATA, "empty.txt: no text");
     config.text[0] = '\0';
-    write_text(path, folder, "pairs.jsonl", "\n");
+    write_text(path, "pairs.jsonl", "\n");
     snprintf(config.pair_file, sizeof config.pair_file, "%s", path);
     assert_fails(task_open(&task, &config, 1), STATUS_DATA, "pairs.jsonl: no pairs");
     snprintf(config.pair_file, sizeof config.pair_file, "%s/missing.jsonl", folder);
@@ -141,12 +138,14 @@ static void nothing_to_learn_from_is_said(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(hh_dialogues_share_their_prompt_up_to_the_last_turn),
+        cmocka_unit_test_setup_teardown(hh_dialogues_share_their_prompt_up_to_the_last_turn,
+                                        make_folder, drop_folder),
         cmocka_unit_test(a_common_prompt_ends_between_characters),
-        cmocka_unit_test(messages_become_a_dialogue),
-        cmocka_unit_test(wrong_lines_are_named_with_line_and_column),
-        cmocka_unit_test(splits_are_disjoint_and_whole),
-        cmocka_unit_test(nothing_to_learn_from_is_said),
+        cmocka_unit_test_setup_teardown(messages_become_a_dialogue, make_folder, drop_folder),
+        cmocka_unit_test_setup_teardown(wrong_lines_are_named_with_line_and_column, make_folder,
+                                        drop_folder),
+        cmocka_unit_test_setup_teardown(splits_are_disjoint_and_whole, make_folder, drop_folder),
+        cmocka_unit_test_setup_teardown(nothing_to_learn_from_is_said, make_folder, drop_folder),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,8 @@
 /* Byte-level BPE: GPT-2's cut, merges worked out by hand, any bytes there and back, files. */
 #include "tests/support.h"
 
+#include "tests/folder.h"
+
 #include "data/rng.h"
 #include "data/tokenizer.h"
 
@@ -143,9 +145,7 @@ static void a_word_list_has_one_id_a_word(void **state)
 static void a_written_tokenizer_reads_back_the_same(void **state)
 {
     (void)state;
-    char folder[64], path[128];
-    test_folder(folder);
-    snprintf(path, sizeof path, "%s/tokenizer.json", folder);
+    const char *path = in("tokenizer.json");
     const char *text = "she sells \"sea shells\" by the \\ sea shore \u00e9\u00e8 \x7f\xff the sea";
     Tokenizer *first, *second;
     assert_ok(train(&first, text, 290));
@@ -175,7 +175,7 @@ static void a_written_tokenizer_reads_back_the_same(void **state)
     tokenizer_free(first);
 }
 
-static void assert_refused(const char *folder, const char *text, const char *part)
+static void assert_refused(const char *text, const char *part)
 {
     char path[128];
     Tokenizer *tokenizer;
@@ -188,20 +188,18 @@ static void assert_refused(const char *folder, const char *text, const char *par
 static void foreign_files_are_refused_with_a_place(void **state)
 {
     (void)state;
-    char folder[64];
-    test_folder(folder);
-    assert_refused(folder, "{\"model\":", "broken.json:1:");
-    assert_refused(folder, "{}", "model: missing");
-    assert_refused(folder, "{\"model\":{\"type\":\"BPE\"}}", "vocab: missing");
-    assert_refused(folder, "{\"model\":{\"type\":\"Unigram\",\"vocab\":{\"<|endoftext|>\":0}}}",
+    assert_refused("{\"model\":", "broken.json:1:");
+    assert_refused("{}", "model: missing");
+    assert_refused("{\"model\":{\"type\":\"BPE\"}}", "vocab: missing");
+    assert_refused("{\"model\":{\"type\":\"Unigram\",\"vocab\":{\"<|endoftext|>\":0}}}",
                    "neither BPE nor WordLevel");
-    assert_refused(folder, "{\"model\":{\"type\":\"WordLevel\",\"vocab\":{\"a\":0,\"b\":0}}}",
+    assert_refused("{\"model\":{\"type\":\"WordLevel\",\"vocab\":{\"a\":0,\"b\":0}}}",
                    "id 0 occurs twice");
-    assert_refused(folder, "{\"model\":{\"type\":\"WordLevel\",\"vocab\":{\"a\":0,\"b\":7}}}",
+    assert_refused("{\"model\":{\"type\":\"WordLevel\",\"vocab\":{\"a\":0,\"b\":7}}}",
                    "id 7 is not in [0, 2)");
-    assert_refused(folder, "{\"model\":{\"type\":\"WordLevel\",\"vocab\":{\"a\":0,\"b\":1}}}",
+    assert_refused("{\"model\":{\"type\":\"WordLevel\",\"vocab\":{\"a\":0,\"b\":1}}}",
                    "the last id is not <|endoftext|>");
-    assert_refused(folder, "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"<|endoftext|>\":1}}}",
+    assert_refused("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"<|endoftext|>\":1}}}",
                    "too few");
 }
 
@@ -222,8 +220,10 @@ int main(void)
         cmocka_unit_test(any_bytes_come_back),
         cmocka_unit_test(the_end_never_comes_out_of_text),
         cmocka_unit_test(a_word_list_has_one_id_a_word),
-        cmocka_unit_test(a_written_tokenizer_reads_back_the_same),
-        cmocka_unit_test(foreign_files_are_refused_with_a_place),
+        cmocka_unit_test_setup_teardown(a_written_tokenizer_reads_back_the_same, make_folder,
+                                        drop_folder),
+        cmocka_unit_test_setup_teardown(foreign_files_are_refused_with_a_place, make_folder,
+                                        drop_folder),
         cmocka_unit_test(empty_text_and_small_vocabularies_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
