@@ -4,8 +4,8 @@
 #define REWARD_BRADLEY_TERRY_H
 
 typedef struct BradleyTerryConfig {
-    double margin;          /* subtracted from the gap (Touvron et al. 2023, section 3.2.2) */
-    double centring;        /* weight of (chosen + rejected)^2 (Eisenstein et al. 2023, equation 2) */
+    double margin;   /* subtracted from the gap (Touvron et al. 2023, section 3.2.2) */
+    double centring; /* weight of (chosen + rejected)^2 (Eisenstein et al. 2023, equation 2) */
     double label_smoothing; /* share of labels taken to be wrong */
 } BradleyTerryConfig;
 

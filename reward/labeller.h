@@ -1,6 +1,7 @@
 /* The simulated human: prefers the answer with more gold, noisily.
  *
- *   P(a over b) = (1 - 2 flip) sigmoid((gold_a - gold_b + bias (length_a - length_b)) / (T sigma)) + flip
+ *   gap         = gold_a - gold_b + bias (length_a - length_b)
+ *   P(a over b) = (1 - 2 flip) sigmoid(gap / (T sigma)) + flip
  *
  * (Coste et al. 2023 for the flips.) sigma is the standard deviation of gold over
  * the answers at hand, so the temperature has one meaning in every task. */

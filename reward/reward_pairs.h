@@ -23,8 +23,8 @@ typedef struct Pairs {
 Status pairs_take(Pairs *pairs, const Preferences *from, uint8_t split, int positions);
 void pairs_free(Pairs *pairs);
 
-/* What step k trains on: all blocks of plan[k], which name sequences of the split; the two of a pair
- * are adjacent. Zero-initialise. */
+/* What step k trains on: all blocks of plan[k], which name sequences of the split; the two of a
+ * pair are adjacent. Zero-initialise. */
 typedef struct Minibatches {
     int64_t steps, steps_an_epoch;
     int pairs, batch; /* in the split; a step, but for the last of an epoch */

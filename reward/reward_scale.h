@@ -16,7 +16,8 @@ typedef struct RewardScale {
 } RewardScale;
 
 /* Sets model->reward_gain = 1 / std and reward_bias = -mean / std over one SFT answer to each of
- * config->normalise_answers train prompts from `first_prompt` on. Constant scores are only shifted. */
+ * config->normalise_answers train prompts from `first_prompt` on. Constant scores are only
+ * shifted. */
 Status reward_normalise(RewardScale *scale, Model *model, const RewardJob *job,
                         const Tokenizer *tokenizer, int64_t first_prompt);
 

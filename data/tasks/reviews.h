@@ -3,7 +3,7 @@
  *
  *   prompt  = heading " the " attribute thing preposition " the " place ":"
  *   review  = clause { (". The" | " and the" | " but the") clause } "."    1 to 3 clauses
- *   clause  = subject " was" [modifier] adjective                    e.g. " The staff was very kind"
+ *   clause  = subject " was" [modifier] adjective                   e.g. " The staff was very good"
  *
  * A subject is the prompt's thing or something such a thing has. A review has a mood (good, mixed,
  * bad), which says how often its clauses praise and blame; it is never written down. */
