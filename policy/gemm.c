@@ -72,3 +72,8 @@ const char *gemm_kernel(void)
 {
     return kernel;
 }
+
+void gemm_own_threads(int threads)
+{
+    openblas_set_num_threads(threads);
+}

@@ -20,4 +20,8 @@ void gemm_part(float *c, int c_row, const float *a, int a_row, const float *b, i
 Status gemm_setup(void);
 const char *gemm_kernel(void); /* the kernel OpenBLAS picked, "Haswell"; "" before gemm_setup */
 
+/* Products on `threads` of OpenBLAS's own threads from here on, 1 again afterwards. Only for
+ * measuring what the machine can do: with more than one, bits depend on their number. */
+void gemm_own_threads(int threads);
+
 #endif
