@@ -53,3 +53,4 @@ add_executable(dump_ppo tests/dump_ppo.c)
 target_link_libraries(dump_ppo PRIVATE ppo)
 add_test(NAME oracle_ppo COMMAND /usr/bin/python3
   ${CMAKE_SOURCE_DIR}/tests/oracle_ppo.py $<TARGET_FILE:dump_ppo>)
+add_test(NAME bench COMMAND ${CMAKE_SOURCE_DIR}/tests/test_bench.sh $<TARGET_FILE:rlhf>)
