@@ -1,5 +1,6 @@
 #include "data/json.h"
 #include "data/prompts.h"
+#include "ppo/invariants.h"
 #include "ppo/ppo_run.h"
 #include "reward/inputs.h"
 
@@ -53,6 +54,7 @@ static Status answer_prompts(Sequences *answers, PpoRun *run, int64_t step)
     }
     Sequences prompts = {0};
     const GenerateConfig config = ppo_sampling(run, RNG_SAMPLING, step);
+    FAULT(run->job->fault, requests, run->request, count);
     Status status = prompts_read(&prompts, run->job->task, run->tokenizer, TASK_TRAIN,
                                  rollout->prompt_id, count);
     if (status == STATUS_OK) {
@@ -80,9 +82,11 @@ static void take_answers(PpoRun *run, const Sequences *answers, int64_t step)
     rollout->kl_coef = run->state.kl_coef;
     rollout->temperature = run->job->config->temperature;
     rollout->policy = model_digest(&run->policy);
+    rollout->critic = model_digest(&run->critic);
+    const double start = stage_seconds();
     rollout->reference = model_digest(&run->reference);
     rollout->reward_model = model_digest(&run->reward_model);
-    rollout->critic = model_digest(&run->critic);
+    run->job->stage->invariants += stage_seconds() - start;
     rollout->count = answers->count;
     rollout->tokens = sequences_tokens(answers);
     memcpy(rollout->id, answers->token, (size_t)rollout->tokens * sizeof *rollout->id);
@@ -135,7 +139,7 @@ static Status score_rollout(PpoRun *run)
     BlockPlan plan;
     TRY(cut_blocks(&plan, run));
     Status status =
-        ppo_score(&run->scorer, &scores, &networks, &sequences, &plan, rollout->temperature);
+        ppo_score(&run->scorer, &scores, &networks, &sequences, &plan, run->learning.temperature);
     block_plan_free(&plan);
     if (status == STATUS_OK) {
         status = answers_gold(rollout->gold, run->job->task, &sequences, run->tokenizer);
@@ -147,34 +151,25 @@ static Status score_rollout(PpoRun *run)
     return status;
 }
 
-/* What must hold whatever the settings are. */
-static Status check_rollout(const PpoRun *run)
+static Status check_rollout(const PpoRun *run, const double *value)
 {
-    const Rollout *rollout = &run->rollout;
-    if (!digest_equal(rollout->reference, run->reference_digest)) {
-        return status_fail(STATUS_BROKEN, "the reference has changed");
-    }
-    if (!digest_equal(rollout->reward_model, run->reward_digest)) {
-        return status_fail(STATUS_BROKEN, "the reward model has changed");
-    }
-    const bool moved = rollout->step > run->critic_warmup + 1;
-    for (int i = 0; i < rollout->count && !moved; i++) {
-        for (int64_t t = rollout->offset[i]; t < rollout->offset[i + 1]; t++) {
-            if (rollout->logp[t] == rollout->reference_logp[t]) continue;
-            return status_fail(STATUS_BROKEN,
-                               "sequence %d, token %" PRId64 ": logp is %.9g and reference_logp "
-                               "%.9g before the first update",
-                               i, t - rollout->offset[i], (double)rollout->logp[t],
-                               (double)rollout->reference_logp[t]);
-        }
-    }
-    for (int i = 0; i < rollout->count; i++) {
-        if (!isfinite(rollout->rlhf_reward[i])) {
-            return status_fail(STATUS_DIVERGED, "sequence %d: rlhf_reward is %g", i,
-                               (double)rollout->rlhf_reward[i]);
-        }
-    }
-    return STATUS_OK;
+    Stage *stage = run->job->stage;
+    const InvariantsOfRollout facts = {
+        .rollout = &run->rollout,
+        .entropy = run->entropy,
+        .kl_exact = run->kl_exact,
+        .value = value,
+        .reference = run->reference_digest,
+        .reward_model = run->reward_digest,
+        .vocabulary = run->reference.shape.vocabulary,
+        .longest = (int)run->job->task->config->response_tokens,
+        .end = tokenizer_end(run->tokenizer),
+        .untouched = run->rollout.step <= run->critic_warmup + 1,
+    };
+    const double start = stage_seconds();
+    const Status status = invariants_of_rollout(&facts);
+    stage->invariants += stage_seconds() - start;
+    return status;
 }
 
 void ppo_score_metrics(double *value, const PpoRun *run)
@@ -201,16 +196,21 @@ Status ppo_rollout(PpoRun *run, int64_t step, double *value)
     TRY(status);
     if (stage_should_stop(job->stage)) return status_fail(STATUS_STOPPED, "stopped");
 
+    Rollout *rollout = &run->rollout;
     TRY(score_rollout(run));
-    ppo_shape(&run->rollout, run->compact, job->config);
-    TRY(check_rollout(run));
-    ppo_rollout_metrics(value, &run->rollout);
+    FAULT(job->fault, scored, rollout);
+    ppo_shape_rewards(rollout);
+    FAULT(job->fault, rewards, rollout);
+    ppo_shape_advantages(rollout, run->compact, job->config);
+    FAULT(job->fault, advantages, rollout, job->config);
+    ppo_rollout_metrics(value, rollout);
+    FAULT(job->fault, metrics, value, rollout);
     ppo_score_metrics(value, run);
 
     char path[STAGE_PATH];
     TRY(ppo_rollout_path(path, run, step));
-    return rollout_write(&run->rollout, run->tokenizer, (int)job->text_rows, job->config_text, path,
-                         NULL);
+    TRY(rollout_write(rollout, run->tokenizer, (int)job->text_rows, job->config_text, path, NULL));
+    return check_rollout(run, value);
 }
 
 static Status list_file(JsonWriter *json, const char *folder, int64_t step)

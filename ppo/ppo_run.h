@@ -33,6 +33,7 @@ typedef struct PpoSamples {
 
 typedef struct PpoRun {
     const PpoJob *job;
+    PpoConfig learning; /* the settings as scoring and update read them: the job's, but for faults */
     Tokenizer *tokenizer;
     Model policy, reference, reward_model, critic;
     Digest reference_digest, reward_digest; /* as they were at the start */
@@ -73,7 +74,8 @@ void ppo_run_free(PpoRun *run);
 void ppo_rollout_layout(PpoRun *run, Arena *arena);
 Status ppo_rollout_path(char path[STAGE_PATH], const PpoRun *run, int64_t step);
 /* Answers, scores, rewards and advantages of iteration `step` into run->rollout and its metrics
- * into value[PPO_METRICS]; writes rollouts/NNNNNN.h5. Asked to stop: STATUS_STOPPED. */
+ * into value[PPO_METRICS]; writes rollouts/NNNNNN.h5, then checks it (ppo/invariants.h). Asked to
+ * stop: STATUS_STOPPED. */
 Status ppo_rollout(PpoRun *run, int64_t step, double *value);
 /* PPO_KL_EXACT and PPO_SAMPLING_ENTROPY, from run->kl_exact and run->entropy. */
 void ppo_score_metrics(double *value, const PpoRun *run);

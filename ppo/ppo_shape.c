@@ -50,9 +50,13 @@ static int gather_responses(float *compact, const float *from, const Rollout *ro
     return n;
 }
 
-void ppo_shape(Rollout *rollout, float *compact, const PpoConfig *config)
+void ppo_shape_rewards(Rollout *rollout)
 {
     for (int i = 0; i < rollout->count; i++) shape_sequence(rollout, i);
+}
+
+void ppo_shape_advantages(Rollout *rollout, float *compact, const PpoConfig *config)
+{
     const int n = gather_responses(compact, rollout->reward, rollout);
     if (config->whiten_rewards) whiten(compact, n, true);
 
@@ -64,4 +68,10 @@ void ppo_shape(Rollout *rollout, float *compact, const PpoConfig *config)
                    rollout->value + first, length, config->gamma, config->lambda);
         reward += length;
     }
+}
+
+void ppo_shape(Rollout *rollout, float *compact, const PpoConfig *config)
+{
+    ppo_shape_rewards(rollout);
+    ppo_shape_advantages(rollout, compact, config);
 }

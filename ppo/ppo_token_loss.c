@@ -1,4 +1,5 @@
 /* The losses of a block of rollouts, with the gradients of their heads. */
+#include "ppo/invariants.h"
 #include "ppo/kl.h"
 #include "ppo/ppo_loss.h"
 #include "ppo/ppo_score.h"
@@ -6,6 +7,22 @@
 
 #include <math.h>
 #include <string.h>
+
+/* The formulas of a token, unless a fault has its own. */
+static PolicyTerm policy_term_of(const PpoLoss *loss, double logp, double old_logp,
+                                 double advantage)
+{
+    const bool faulty = loss->fault != NULL && loss->fault->policy_term != NULL;
+    return (faulty ? loss->fault->policy_term : policy_term)(logp, old_logp, advantage,
+                                                             loss->config->clip_range);
+}
+
+static ValueTerm value_term_of(const PpoLoss *loss, double value, double old_value, double returns)
+{
+    const bool faulty = loss->fault != NULL && loss->fault->value_term != NULL;
+    return (faulty ? loss->fault->value_term : value_term)(value, old_value, returns,
+                                                           loss->config->value_clip_range);
+}
 
 /* d loss / d logits of one row, in place of its probabilities, with z = logits / T:
  *   d logp[token] / d z_v = [v = token] - p_v        d H / d z_v = -p_v (log p_v + H) */
@@ -56,7 +73,10 @@ Status ppo_policy_loss(void *context, double sums[TRAINER_SUMS], TrainerBlock *b
         /* Rounded as the old one was, so that equal weights have a ratio of exactly 1. */
         const double logp = (double)(float)score.logp, old_logp = (double)rollout->logp[at.token];
         const PolicyTerm term =
-            policy_term(logp, old_logp, (double)loss->advantage[at.token], config->clip_range);
+            policy_term_of(loss, logp, old_logp, (double)loss->advantage[at.token]);
+        if (loss->unmoved) {
+            TRY(invariants_of_ratio(rollout, at.token, logp, term.ratio, term.clipped));
+        }
         add_policy_term(sums, term, logp - old_logp, score.entropy);
         logits_gradient(row, V, id, term.slope / loss->tokens, score.entropy,
                         -config->entropy_coef / loss->tokens, config->temperature);
@@ -79,8 +99,8 @@ Status ppo_value_loss(void *context, double sums[TRAINER_SUMS], TrainerBlock *bl
     ResponseToken at = RESPONSE_START;
     for (int i = 0; response_next(&at, block->block, loss->sequences); i++) {
         const ValueTerm term =
-            value_term((double)block->scalar[i], (double)rollout->value[at.token],
-                       (double)rollout->returns[at.token], loss->config->value_clip_range);
+            value_term_of(loss, (double)block->scalar[i], (double)rollout->value[at.token],
+                          (double)rollout->returns[at.token]);
         sums[VALUE_SUM_LOSS] += term.loss;
         sums[VALUE_SUM_CLIPPED] += term.clipped;
         block->dscalar[i] = (float)(term.slope / loss->tokens);

@@ -2,6 +2,7 @@
 
 #include "data/prompts.h"
 #include "policy/network_file.h"
+#include "ppo/invariants.h"
 #include "ppo/ppo_run.h"
 #include "reward/inputs.h"
 
@@ -38,6 +39,8 @@ Status ppo_read_inputs(PpoRun *run)
     TRY(input_network(&run->reference, folder, "sft", "policy"));
     TRY(input_network(&run->reward_model, folder, "reward", "model"));
     TRY(check_shapes(run));
+    run->learning = *run->job->config;
+    FAULT(run->job->fault, settings, &run->learning);
     run->reference_digest = model_digest(&run->reference);
     run->reward_digest = model_digest(&run->reward_model);
 
@@ -147,8 +150,9 @@ static Status update(PpoRun *run, PpoUpdateReport *report)
     const bool committed = run->state.step == 0 || run->last_checkpoint == run->state.step;
     const PpoUpdateJob job = {
         .rollout = &run->rollout,
-        .config = run->job->config,
+        .config = &run->learning,
         .seed = run->job->stage->seed,
+        .fault = run->job->fault,
         .critic_only = run->rollout.step <= run->critic_warmup,
         .should_stop = committed ? asked_to_stop : NULL,
         .context = run->job->stage,
@@ -179,29 +183,67 @@ void ppo_update_metrics(double *value, const PpoRun *run, const PpoUpdateReport 
     value[PPO_EPISODE] = (double)(step * config->rollouts);
 }
 
+/* The coefficient of the next iteration. */
+static Status control_kl(PpoRun *run, double kl)
+{
+    const PpoJob *job = run->job;
+    if (run->state.step <= run->critic_warmup) return STATUS_OK;
+    if (job->fault != NULL && job->fault->controller != NULL) {
+        TRY(job->fault->controller(&kl, run));
+    }
+    run->state.kl_coef = ppo_config_next_kl_coef(job->config, run->state.kl_coef, kl);
+    return STATUS_OK;
+}
+
+/* The update from run->rollout, checked. */
+static Status learn(PpoRun *run, double *value)
+{
+    Stage *stage = run->job->stage;
+    PpoUpdateReport report;
+    TRY(update(run, &report));
+    ppo_update_metrics(value, run, &report);
+    FAULT(run->job->fault, updated, run);
+    const double start = stage_seconds();
+    const Status status = invariants_of_update(value, run->policy.shape.vocabulary,
+                                               run->rollout.step <= run->critic_warmup);
+    stage->invariants += stage_seconds() - start;
+    return status;
+}
+
 static Status iterate(PpoRun *run, int64_t step)
 {
     Stage *stage = run->job->stage;
-    const PpoConfig *config = run->job->config;
     static const char *const shown[] = {"objective/kl", "objective/scores", "objective/gold", NULL};
     double value[PPO_METRICS];
-    PpoUpdateReport report;
     TRY(ppo_rollout(run, step, value));
     TRY(ppo_exact_metrics(value, run));
     ppo_note_best(run, step, value);
     if (stage_should_stop(stage)) return status_fail(STATUS_STOPPED, "stopped");
-    TRY(update(run, &report));
-    ppo_update_metrics(value, run, &report);
+    TRY(learn(run, value));
 
     run->state.step = step;
-    if (step > run->critic_warmup) {
-        run->state.kl_coef = ppo_config_next_kl_coef(config, run->state.kl_coef, value[PPO_KL]);
-    }
-    TRY(stage_record(stage, step, config->steps, run->rollout.tokens, value, shown));
+    TRY(control_kl(run, value[PPO_KL]));
+    TRY(stage_record(stage, step, run->job->config->steps, run->rollout.tokens, value, shown));
     if (sample_due(run, step)) TRY(ppo_samples_add(run, step));
     const bool due = stage_checkpoint_due(stage);
     if (due || step % ppo_keep_every(run->job) == 0) return ppo_save(run);
     return STATUS_OK;
+}
+
+/* Says behind the reason what is left to reproduce the failure with. */
+static Status say_what_is_kept(const PpoRun *run, int64_t step, Status status)
+{
+    if (status != STATUS_BROKEN && status != STATUS_DIVERGED) return status;
+    char reason[1024], path[STAGE_PATH], checkpoint[STAGE_PATH + 64];
+    snprintf(reason, sizeof reason, "%s", status_message());
+    TRY(ppo_rollout_path(path, run, step));
+    snprintf(checkpoint, sizeof checkpoint, "the start of the stage");
+    if (run->last_checkpoint != PPO_NONE) {
+        snprintf(checkpoint, sizeof checkpoint, "%s/checkpoints/step-%06" PRId64,
+                 run->job->stage->folder, run->last_checkpoint);
+    }
+    return status_fail(status, "%s; kept: %s%s%s", reason, io_exists(path) ? path : "",
+                       io_exists(path) ? " and " : "", checkpoint);
 }
 
 /* Leaves after the last finished step, committed. */
@@ -220,7 +262,9 @@ static Status iterations(PpoRun *run)
         const int64_t step = run->state.step + 1;
         const Status status = iterate(run, step);
         if (status == STATUS_STOPPED) return stop(run);
-        if (status != STATUS_OK) return status_context(status, "ppo step %" PRId64, step);
+        if (status != STATUS_OK) {
+            return status_context(say_what_is_kept(run, step, status), "ppo step %" PRId64, step);
+        }
     }
     return STATUS_OK;
 }

@@ -9,6 +9,7 @@
 
 #include "data/stage.h"
 #include "data/tasks/task.h"
+#include "ppo/faults.h"
 #include "ppo/ppo_config.h"
 #include "ppo/ppo_metrics.h"
 
@@ -18,6 +19,7 @@ typedef struct PpoJob {
     const PpoConfig *config;
     const char *config_text; /* resolved config.json, into rollout files for people */
     int64_t text_rows;       /* rollout.text_rows */
+    const Fault *fault; /* a mistake made on purpose; NULL: none */
     /* options: which checkpoints are kept for good */
     int64_t keep_every; /* every so many steps; 0: a tenth of the run */
     double kl_budget;   /* the best proxy up to this objective/kl, nats a sequence; 0: 15 */

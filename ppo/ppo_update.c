@@ -80,18 +80,13 @@ static double response_tokens(const Update *update, const int *index, int count)
     return tokens;
 }
 
-static Status check_first_ratio(Update *update, double deviation)
-{
-    update->report->first_deviation = deviation;
-    if (deviation == 0.0) return STATUS_OK;
-    return status_fail(STATUS_BROKEN,
-                       "ratios are not 1 before the first step: mean |ratio - 1| is %g", deviation);
-}
-
 static Status policy_step(Update *update, const int *index, int count)
 {
     double sums[TRAINER_SUMS], norm = 0.0;
     const PpoConfig *config = update->job->config;
+    update->loss.unmoved = update->policy_minibatches == 0;
+    FAULT(update->job->fault, minibatch, update->updater->advantage, update->job->rollout,
+          &update->plan, index, count);
     TRY(trainer_step(sums, &norm, &update->updater->policy, &update->sequences, &update->plan,
                      index, count, ppo_policy_loss, &update->loss, &config->optimiser,
                      update->rate));
@@ -99,10 +94,10 @@ static Status policy_step(Update *update, const int *index, int count)
     if (!isfinite(sums[POLICY_SUM_LOSS])) {
         return status_fail(STATUS_DIVERGED, "policy loss is %g", sums[POLICY_SUM_LOSS] / tokens);
     }
-    const bool first = update->policy_minibatches++ == 0;
-    if (first) TRY(check_first_ratio(update, sums[POLICY_SUM_DEVIATION] / tokens));
-
     PpoUpdateReport *report = update->report;
+    if (update->policy_minibatches++ == 0) {
+        report->first_deviation = sums[POLICY_SUM_DEVIATION] / tokens;
+    }
     const double ratio = sums[POLICY_SUM_RATIO] / tokens;
     const double approxkl = sums[POLICY_SUM_APPROXKL] / tokens;
     report->policy_loss += sums[POLICY_SUM_LOSS] / tokens;
@@ -231,7 +226,8 @@ Status ppo_update(PpoUpdateReport *report, PpoUpdater *updater, const PpoUpdateJ
     update.loss = (PpoLoss){.rollout = rollout,
                             .sequences = &update.sequences,
                             .config = config,
-                            .advantage = updater->advantage};
+                            .advantage = updater->advantage,
+                            .fault = job->fault};
     TRY(rollout_plan(&update.plan, rollout));
     const Status status = epochs(&update);
     block_plan_free(&update.plan);

@@ -5,6 +5,7 @@
 
 #include "data/rollout.h"
 #include "policy/trainer.h"
+#include "ppo/faults.h"
 #include "ppo/ppo_config.h"
 
 typedef struct PpoUpdater {
@@ -28,6 +29,10 @@ Status rollout_plan(BlockPlan *plan, const Rollout *rollout);
 /* Token rewards, advantages, returns, kl and rlhf_reward of a rollout from its log-probabilities,
  * values and scores. `compact` (tokens) is scratch. */
 void ppo_shape(Rollout *rollout, float *compact, const PpoConfig *config);
+/* Its two parts: token rewards, kl and rlhf_reward; then, from the rewards, advantages and
+ * returns. */
+void ppo_shape_rewards(Rollout *rollout);
+void ppo_shape_advantages(Rollout *rollout, float *compact, const PpoConfig *config);
 
 /* Means over all minibatches of all epochs; NaN for the policy where only the critic moved. */
 typedef struct PpoUpdateReport {
@@ -42,13 +47,14 @@ typedef struct PpoUpdateJob {
     const PpoConfig *config;
     uint64_t seed;
     bool critic_only;
+    const Fault *fault; /* NULL: none */
     /* Asked before every epoch; true leaves with STATUS_STOPPED. NULL: never. */
     bool (*should_stop)(void *context);
     void *context;
 } PpoUpdateJob;
 
 /* Ratios that are not exactly 1 in the first minibatch: STATUS_BROKEN; a number that is not
- * finite: STATUS_DIVERGED. Both name epoch and minibatch. */
+ * finite: STATUS_DIVERGED. Both name epoch, minibatch and, the first, sample and token. */
 Status ppo_update(PpoUpdateReport *report, PpoUpdater *updater, const PpoUpdateJob *job);
 
 /* The losses, for who wants gradients alone (tests, replay). `rollout` gives old log-probabilities,
@@ -60,6 +66,8 @@ typedef struct PpoLoss {
     const PpoConfig *config;
     const float *advantage;
     double tokens;
+    const Fault *fault; /* NULL: none */
+    bool unmoved; /* the weights are the sampler's: a ratio other than 1 is a failure */
 } PpoLoss;
 
 /* Where the losses leave their sums over response tokens. */

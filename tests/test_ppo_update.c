@@ -183,7 +183,7 @@ static void c1_ratio_that_is_not_one_stops_the_run(void **state)
     for (int64_t t = 0; t < world.rollout.tokens; t++) world.rollout.logp[t] += 1e-6f;
     PpoUpdateReport report;
     assert_fails(update_world(&report, &world, 1, false), STATUS_BROKEN,
-                 "epoch 1, minibatch 1: ratios are not 1 before the first step");
+                 "ratios are not 1 before the first step");
     free_world(&world);
 }
 
