@@ -212,7 +212,7 @@ static void passages_keep_within_their_limits(void **state)
 /* ---- the task on a made-up book ---- */
 
 static const TaskConfig config = {
-    .demonstrations = 100000, .vocabulary = 1024, .prompt_tokens = 12, .response_tokens = 40};
+    .demonstrations = 100000, .vocabulary = 1024, .prompt_words = 12, .response_tokens = 40};
 
 static char folder[64], *real_data;
 
@@ -419,7 +419,7 @@ static void missing_or_unfit_data_say_what_to_do(void **state)
     setenv("RLHF_DATA", folder, 1);
 
     TaskConfig narrow = config;
-    narrow.prompt_tokens = 40;
+    narrow.prompt_words = 40;
     assert_fails(sentiment_task.open(&task, &narrow, 1), STATUS_DATA,
                  "austen.txt: no sentence has a beginning of 40 words and fits into 40 tokens");
     sentiment_task.close(&task);
@@ -452,7 +452,7 @@ static void austen_leaves_headroom_and_hacks_do_not_pay(void **state)
     if (real_data != NULL) setenv("RLHF_DATA", real_data, 1);
     if (real_data == NULL) unsetenv("RLHF_DATA");
     const TaskConfig real = {
-        .demonstrations = 100000, .vocabulary = 1024, .prompt_tokens = 12, .response_tokens = 32};
+        .demonstrations = 100000, .vocabulary = 1024, .prompt_words = 12, .response_tokens = 32};
     Task task = {.kind = &sentiment_task, .config = &real, .seed = 1};
     const Status status = sentiment_task.open(&task, &real, 1);
     if (status == STATUS_DATA && strstr(status_message(), "missing") != NULL) {

@@ -95,7 +95,7 @@ static size_t longest_bytes(const TaskConfig *config)
 static Status find_passages(SentimentWorld *world, const TaskConfig *config, uint64_t seed)
 {
     const PassageLimits limits = {
-        .prompt_words = (int)config->prompt_tokens,
+        .prompt_words = (int)config->prompt_words,
         .shortest_words = 5,
         .longest_words = 18,
         .longest_bytes = longest_bytes(config),
@@ -107,8 +107,7 @@ static Status find_passages(SentimentWorld *world, const TaskConfig *config, uin
             return status_fail(STATUS_DATA,
                                "austen.txt: no sentence has a beginning of %lld words and fits "
                                "into %lld tokens",
-                               (long long)config->prompt_tokens,
-                               (long long)config->response_tokens);
+                               (long long)config->prompt_words, (long long)config->response_tokens);
         }
         Rng rng = rng_stream(seed, RNG_TASK, RNG_PROMPT, (uint64_t)split, 0, 0);
         shuffle(world->passage[split], world->passages[split], &rng);

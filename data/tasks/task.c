@@ -14,7 +14,7 @@ static const ConfigField task_fields[] = {
     FIELD_INTEGER(TaskConfig, demonstrations, 4000, 1, 1e7, "demonstrations to fine-tune on"),
     FIELD_INTEGER(TaskConfig, vocabulary, 512, 257, 65536,
                   "ids of the byte-level BPE, trained by the tool"),
-    FIELD_INTEGER(TaskConfig, prompt_tokens, 12, 1, 4096,
+    FIELD_INTEGER(TaskConfig, prompt_words, 12, 1, 4096,
                   "sentiment: words of text that make a prompt"),
     FIELD_INTEGER(TaskConfig, response_tokens, 32, 1, 4096,
                   "longest answer in tokens, its end included"),

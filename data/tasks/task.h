@@ -18,7 +18,7 @@ typedef struct TaskConfig {
     int64_t documents;       /* reviews, exact: documents to pretrain on */
     int64_t demonstrations;  /* demonstrations to fine-tune on */
     int64_t vocabulary;      /* ids of the trained BPE */
-    int64_t prompt_tokens;   /* sentiment: words of text that make a prompt */
+    int64_t prompt_words;    /* sentiment: words of text that make a prompt */
     int64_t response_tokens; /* longest answer, EOS included */
     /* files: paths of JSONL and text, "" where there is none */
     char text[CONFIG_TEXT];

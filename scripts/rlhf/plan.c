@@ -43,7 +43,7 @@ static double sequence_tokens(const Settings *settings)
 {
     const TaskConfig *task = &settings->task;
     return fmin((double)settings->model.positions,
-                FILLED * (double)(task->response_tokens + task->prompt_tokens));
+                FILLED * (double)(task->response_tokens + task->prompt_words));
 }
 
 static StageWork stage_work(const Settings *settings, int index)
