@@ -10,6 +10,7 @@ CommandRun command_metrics;                                     /* metrics_comma
 CommandRun command_generate, command_chat;                      /* generate_command.c */
 CommandRun command_export;                                      /* export.c */
 CommandRun command_ppo, command_verify;                         /* verify_command.c */
+CommandRun command_break;                                       /* break_command.c */
 CommandRun command_config;                                      /* config_command.c */
 CommandRun command_bench;                                       /* bench.c */
 CommandRun command_tasks, command_explain, command_version, command_help; /* help.c */

@@ -19,6 +19,7 @@ static const Flag run_flags[] = {
     {"--until", NULL, "STAGE", "stop after this stage"},
     {"--resume", NULL, NULL, "go on where the run stopped; start where there is none"},
     {"--restart", NULL, "[STAGE]", "do STAGE and all after it again (default: everything)"},
+    {"--break", NULL, "FAULT", "make a known mistake on purpose, see rlhf break --list"},
     {"--dry-run", NULL, NULL, "say what would run, how long, how much disk and memory"},
     {"--max-hours", NULL, "H", "commit and stop after so many hours (exit status 75)"},
     {"--json", NULL, NULL, "print the scorecard instead of the tables"},
@@ -35,6 +36,7 @@ static const Flag resume_flags[] = {
 
 static const Flag stage_flags[] = {
     FLAG_SET,
+    {"--break", NULL, "FAULT", "make a known mistake on purpose, see rlhf break --list"},
     {"--restart", NULL, NULL, "do it again although it is finished"},
     {"--max-hours", NULL, "H", "commit and stop after so many hours (exit status 75)"},
     {0},
@@ -42,10 +44,18 @@ static const Flag stage_flags[] = {
 
 static const Flag ppo_flags[] = {
     FLAG_SET,
+    {"--break", NULL, "FAULT", "make a known mistake on purpose, see rlhf break --list"},
     {"--restart", NULL, NULL, "do it again although it is finished"},
     {"--max-hours", NULL, "H", "commit and stop after so many hours (exit status 75)"},
     {"--from-rollouts", NULL, "K",
      "only repeat the updates from the nearest checkpoint up to K and compare; changes nothing"},
+    {0},
+};
+
+static const Flag break_flags[] = {
+    {"--list", NULL, NULL, "what each fault is, where it bit, what gives it away (default)"},
+    {"--reveal", NULL, "DIR", "which fault a run was made with"},
+    FLAG_JSON,
     {0},
 };
 
@@ -208,6 +218,12 @@ const Command commands[] = {
      .minimum = 1,
      .maximum = 1,
      .flags = verify_flags},
+    {.name = "break",
+     .run = command_break,
+     .arguments = "[--list | --reveal DIR]",
+     .help = "the fault lab: known mistakes to make on purpose with --break",
+     .example = "rlhf run quickstart --break hidden:7 --out runs/hunt",
+     .flags = break_flags},
     {.name = "config",
      .run = command_config,
      .arguments = "new PRESET --out DIR | show PRESET|DIR | check FILE | diff A B",

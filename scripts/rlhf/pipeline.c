@@ -6,6 +6,14 @@
 /* Changes when stages compute something else from the same settings. */
 enum { FORMAT_VERSION = 1 };
 
+/* The mistake that this stage is to make; NULL: none. */
+static const Fault *fault_of(const Settings *settings, const char *stage)
+{
+    const Fault *fault;
+    if (fault_find(&fault, settings->fault, &settings->ppo) != STATUS_OK) return NULL;
+    return fault != NULL && strcmp(fault->stage, stage) == 0 ? fault : NULL;
+}
+
 static Status run_pretrain(const Pipeline *pipeline, Stage *stage)
 {
     const PretrainJob job = {.stage = stage,
@@ -17,8 +25,11 @@ static Status run_pretrain(const Pipeline *pipeline, Stage *stage)
 
 static Status run_sft(const Pipeline *pipeline, Stage *stage)
 {
-    const SftJob job = {
-        .stage = stage, .task = &pipeline->task, .config = &pipeline->settings->sft};
+    const Fault *fault = fault_of(pipeline->settings, "sft");
+    const SftJob job = {.stage = stage,
+                        .task = &pipeline->task,
+                        .config = &pipeline->settings->sft,
+                        .alter_labels = fault != NULL ? fault->labels : NULL};
     return sft_run(&job);
 }
 
@@ -31,10 +42,12 @@ static Status run_label(const Pipeline *pipeline, Stage *stage)
 
 static Status run_reward(const Pipeline *pipeline, Stage *stage)
 {
+    const Fault *fault = fault_of(pipeline->settings, "reward");
     const RewardJob job = {.stage = stage,
                            .task = &pipeline->task,
                            .config = &pipeline->settings->reward,
-                           .sampling_temperature = pipeline->settings->label.sampling_temperature};
+                           .sampling_temperature = pipeline->settings->label.sampling_temperature,
+                           .alter_answers = fault != NULL ? fault->answers : NULL};
     return reward_run(&job);
 }
 
@@ -45,6 +58,7 @@ PpoJob pipeline_ppo_job(const Pipeline *pipeline, Stage *stage)
                     .config = &pipeline->settings->ppo,
                     .config_text = pipeline->config.data,
                     .text_rows = pipeline->settings->rollout.text_rows,
+                    .fault = fault_of(pipeline->settings, "ppo"),
                     .keep_every = pipeline->options->keep_every};
 }
 
@@ -139,7 +153,12 @@ static Status append_sources(Bytes *text, const Pipeline *pipeline, int index)
     char hex[DIGEST_TEXT];
     digest_text(hex, pipeline->data);
     TRY(bytes_print(text, "format %d\nstage %s\ndata %s\n", FORMAT_VERSION, stage->name, hex));
-    TRY(config_write(text, &table, pipeline->settings, stage->sections));
+    /* A fault counts for the stage that makes the mistake; the others see it in their inputs. */
+    Settings settings = *pipeline->settings;
+    settings.fault[0] = '\0';
+    TRY(config_write(text, &table, &settings, stage->sections));
+    const Fault *fault = fault_of(pipeline->settings, stage->name);
+    if (fault != NULL) TRY(bytes_print(text, "break %s\n", fault->name));
     for (const char *const *input = stage->inputs; *input != NULL; input++) {
         TRY(append_input(text, pipeline, *input));
     }

@@ -154,6 +154,11 @@ static Status run_in_directory(const RunRequest *request, const RunDir *director
     progress_say(progress, "run      %s, task %s, seed %lld, %d thread%s", request->run,
                  request->settings.task.name, (long long)request->settings.seed,
                  (int)pipeline->options->threads, pipeline->options->threads == 1 ? "" : "s");
+    const char *fault = request->settings.fault;
+    if (fault[0] != '\0') {
+        progress_say(progress, "broken   on purpose, by %s; to see what it was: rlhf break %s %s",
+                     fault_is_hidden(fault) ? "a hidden fault" : fault, "--reveal", request->run);
+    }
     const Status status = run_stages(request, pipeline, progress);
     if (status == STATUS_STOPPED) {
         progress_say(progress, "go on with: rlhf resume %s", request->run);
@@ -207,6 +212,18 @@ Status run_execute(const RunRequest *request, FILE *out, FILE *errors)
     return request->json ? summary_json(out, request->run) : summary_print(out, request->run);
 }
 
+static Status read_fault(Settings *settings, const char *name)
+{
+    if (name == NULL) return STATUS_OK;
+    if (strcmp(name, "none") == 0) name = "";
+    if (strlen(name) >= sizeof settings->fault) {
+        return status_fail(STATUS_USAGE, "--break: longer than %zu bytes",
+                           sizeof settings->fault - 1);
+    }
+    snprintf(settings->fault, sizeof settings->fault, "%s", name);
+    return STATUS_OK;
+}
+
 /* The flags that run, resume and the stages share. */
 static Status read_request(RunRequest *request, const Cli *cli)
 {
@@ -216,6 +233,7 @@ static Status read_request(RunRequest *request, const Cli *cli)
             TRY(settings_set(&request->settings, &request->options, given->value));
         }
     }
+    TRY(read_fault(&request->settings, cli_value(cli, "--break")));
     TRY(cli_number(&request->options.max_hours, cli, "--max-hours", request->options.max_hours, 0,
                    1e6));
     const char *until = cli_value(cli, "--until");
@@ -280,6 +298,7 @@ static Status run_sweep(const RunRequest *base, const Cli *cli)
                           .seeds = cli_value(cli, "--seeds"),
                           .set = set,
                           .base = *base};
+    TRY(read_fault(&sweep.base.settings, cli_value(cli, "--break")));
     for (int i = 0; i < cli->givens; i++) {
         if (strcmp(cli->given[i].flag->name, "--set") != 0) continue;
         if (sweep.sets == 64) return status_fail(STATUS_USAGE, "--set: more than 64 of them");

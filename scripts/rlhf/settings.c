@@ -11,6 +11,12 @@ enum { SETTINGS_BYTES = 1 << 20 };
 static const ConfigField top_fields[] = {
     FIELD_INTEGER(Settings, seed, 1, 0, 9007199254740992.0,
                   "all randomness follows from it; equal settings and seed give equal bytes"),
+    {.name = "break",
+     .type = CONFIG_STRING,
+     .offset = offsetof(Settings, fault),
+     .text = "",
+     .quiet = true,
+     .help = "a known mistake made on purpose, see rlhf break --list; empty: none"},
 };
 
 static const ConfigField rollout_fields[] = {
@@ -39,7 +45,8 @@ static ConfigSection placed(ConfigSection section, size_t offset)
 ConfigTable settings_table(void)
 {
     static ConfigSection sections[SECTIONS];
-    sections[0] = (ConfigSection){"", top_fields, 1, 0, "the whole run"};
+    sections[0] = (ConfigSection){"", top_fields, sizeof top_fields / sizeof top_fields[0], 0,
+                                  "the whole run"};
     sections[1] = placed(task_section, offsetof(Settings, task));
     sections[2] = placed(model_section, offsetof(Settings, model));
     sections[3] = placed(pretrain_section, offsetof(Settings, pretrain));
@@ -157,7 +164,8 @@ Status settings_check(const Settings *settings)
                            "pretrain.context = %lld: must be at most model.positions = %lld",
                            (long long)settings->pretrain.context, (long long)model->positions);
     }
-    return STATUS_OK;
+    const Fault *fault;
+    return fault_find(&fault, settings->fault, &settings->ppo);
 }
 
 Status settings_text(Bytes *out, const Settings *settings)

@@ -21,6 +21,7 @@ typedef struct RolloutConfig {
 
 typedef struct Settings {
     int64_t seed;
+    char fault[CONFIG_TEXT]; /* "break": a mistake made on purpose (ppo/faults.h); "" none */
     TaskConfig task;
     ModelConfig model;
     PretrainConfig pretrain;
