@@ -22,7 +22,7 @@ double kl_k3(double change)
 static double log_partition(const float *logits, int V, double temperature)
 {
     float largest = logits[0];
-    for (int v = 1; v < V; v++) largest = fmaxf(largest, logits[v]);
+    for (int v = 1; v < V; v++) largest = logits[v] > largest ? logits[v] : largest;
     double sum = 0.0;
     for (int v = 0; v < V; v++) sum += exp(((double)logits[v] - (double)largest) / temperature);
     return (double)largest / temperature + log(sum);
