@@ -3,6 +3,7 @@
 #include "data/json.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 const MetricInfo *metric_find(const MetricTable *table, const char *name)
@@ -11,6 +12,25 @@ const MetricInfo *metric_find(const MetricTable *table, const char *name)
         if (strcmp(table->metrics[i].name, name) == 0) return &table->metrics[i];
     }
     return NULL;
+}
+
+const char *metric_aliases(const MetricTable *table, const char *name)
+{
+    const MetricAlias *alias = table->aliases;
+    while (alias != NULL && alias->name != NULL && strcmp(alias->name, name) != 0) alias++;
+    return alias != NULL ? alias->others : NULL;
+}
+
+void metric_healthy(char text[64], const MetricInfo *metric)
+{
+    text[0] = '\0';
+    if (isfinite(metric->low) && isfinite(metric->high)) {
+        snprintf(text, 64, "%g to %g", metric->low, metric->high);
+    } else if (isfinite(metric->low)) {
+        snprintf(text, 64, "at least %g", metric->low);
+    } else if (isfinite(metric->high)) {
+        snprintf(text, 64, "at most %g", metric->high);
+    }
 }
 
 Status journal_open(Journal *journal, const char *path, const MetricTable *table, uint64_t length)

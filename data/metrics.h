@@ -18,12 +18,22 @@ typedef struct MetricInfo {
     const char *meaning; /* one line: what an unhealthy value usually means */
 } MetricInfo;
 
+/* What other frameworks call a metric, and how theirs differs in unit or sign. */
+typedef struct MetricAlias {
+    const char *name;   /* ours */
+    const char *others; /* "verl actor/reward_kl_penalty (nats a token); ..." */
+} MetricAlias;
+
 typedef struct MetricTable {
     const MetricInfo *metrics;
     int count;
+    const MetricAlias *aliases; /* ends with a NULL name; NULL: none */
 } MetricTable;
 
 const MetricInfo *metric_find(const MetricTable *table, const char *name); /* NULL: none */
+const char *metric_aliases(const MetricTable *table, const char *name);    /* NULL: none known */
+/* "0 to 20", "at least 0", "at most 1" or, where nothing is healthy or ill by itself, "". */
+void metric_healthy(char text[64], const MetricInfo *metric);
 
 /* metrics.jsonl: append-only, one write() a record: {"step":1,"objective/kl":0.0,...}. Nothing in
  * it depends on clock, host or threads. */
@@ -55,7 +65,8 @@ const double *metric_column(const MetricColumns *columns, const char *name); /* 
 void metric_columns_free(MetricColumns *columns);
 
 /* metrics.h5 from metrics.jsonl: /step as dimension scale and one float64 dataset a metric with
- * attributes units and long_name; also valid netCDF-4. */
+ * attributes units, long_name (the formula), averaged_over, healthy, comment (what an unhealthy value
+ * means) and aliases, from the table; also valid netCDF-4. */
 Status metrics_publish(const char *path, const char *journal_path, const MetricTable *table,
                        Digest *digest);
 

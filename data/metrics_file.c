@@ -111,17 +111,30 @@ void metric_columns_free(MetricColumns *columns)
     *columns = (MetricColumns){0};
 }
 
+/* What people need to read the column. */
+static Status describe_column(StoreImage *image, const char *name, const MetricTable *table,
+                              const MetricInfo *info)
+{
+    const char *aliases = metric_aliases(table, info->name);
+    char healthy[64];
+    metric_healthy(healthy, info);
+    TRY(store_put_text(image, name, "units", info->unit));
+    TRY(store_put_text(image, name, "long_name", info->formula));
+    TRY(store_put_text(image, name, "averaged_over", info->over));
+    TRY(store_put_text(image, name, "comment", info->meaning));
+    if (healthy[0] != '\0') TRY(store_put_text(image, name, "healthy", healthy));
+    return aliases != NULL ? store_put_text(image, name, "aliases", aliases) : STATUS_OK;
+}
+
 static Status put_column(StoreImage *image, const MetricColumns *columns, int index,
-                         const MetricInfo *info)
+                         const MetricTable *table)
 {
     char name[sizeof *columns->name + 1];
     snprintf(name, sizeof name, "/%s", columns->name[index]);
     const size_t rows = (size_t)columns->rows;
     TRY(store_put(image, name, STORE_F64, 1, &rows, columns->value + (size_t)index * rows, true));
-    if (info != NULL) {
-        TRY(store_put_text(image, name, "units", info->unit));
-        TRY(store_put_text(image, name, "long_name", info->formula));
-    }
+    const MetricInfo *info = metric_find(table, columns->name[index]);
+    if (info != NULL) TRY(describe_column(image, name, table, info));
     return store_put_scale(image, "/step", name);
 }
 
@@ -131,7 +144,7 @@ static Status put_columns(StoreImage *image, const MetricColumns *columns, const
     TRY(store_put(image, "/step", STORE_I64, 1, &rows, columns->step, true));
     TRY(store_put_text(image, "/step", "long_name", "steps done"));
     for (int i = 0; i < columns->columns; i++) {
-        TRY(put_column(image, columns, i, metric_find(table, columns->name[i])));
+        TRY(put_column(image, columns, i, table));
     }
     return STATUS_OK;
 }

@@ -36,11 +36,12 @@ enum {
      "rising while loss falls: the text is learned by heart"},                                     \
     {"accuracy", "share", "mean of [argmax logits = next token]",                                  \
      "target tokens of the step's minibatch", 0, 1, "flat: nothing is learned"},                   \
-    {"lr", "1", "schedule(step) * learning_rate", "the step", 0, NAN, ""},                         \
+    {"lr", "1", "schedule(step) * learning_rate", "the step", 0, NAN,                              \
+     "held too high: loss jumps and grad_norm climbs"},                                            \
     {"grad_norm", "1", "global L2 norm of the gradient before clipping", "the step", 0, NAN,       \
      "far above max_grad_norm throughout: the learning rate is too high"},                         \
     {"tokens", "tokens", "sequence tokens worked through since step 1", "the run so far", 0, NAN,  \
-     ""}
+     "work done: runs compare at equal tokens, not at equal steps"}
 
 /* One minibatch: all blocks of `plan`. */
 typedef struct LanguageBatch {

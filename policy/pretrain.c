@@ -49,7 +49,7 @@ static const MetricInfo pretrain_rows[LANGUAGE_METRICS] = {
      "bytes of held-out text", 0, 8, "above 8: worse than no model at all"},
 };
 
-const MetricTable pretrain_metrics = {pretrain_rows, LANGUAGE_METRICS};
+const MetricTable pretrain_metrics = {.metrics = pretrain_rows, .count = LANGUAGE_METRICS};
 
 /* Windows of the stream of documents. All windows have one length, so one plan serves all steps. */
 typedef struct Windows {

@@ -34,7 +34,7 @@ static const MetricInfo sft_rows[LANGUAGE_METRICS] = {
      "heldout/loss below it: the held-out demonstrations were seen"},
 };
 
-const MetricTable sft_metrics = {sft_rows, LANGUAGE_METRICS};
+const MetricTable sft_metrics = {.metrics = sft_rows, .count = LANGUAGE_METRICS};
 
 /* The demonstrations, and the blocks of every minibatch of every epoch, cut before step 0. */
 typedef struct Demonstrations {

@@ -4,6 +4,7 @@
 #include "data/preference.h"
 #include "data/prompts.h"
 #include "ppo/evaluation.h"
+#include "ppo/ppo_metrics.h"
 #include "reward/inputs.h"
 #include "reward/reward_model.h"
 #include "reward/reward_pairs.h"
@@ -41,14 +42,16 @@ static const MetricInfo evaluate_metric_list[MEASURES] = {
                           "mean of sum_t KL(policy || SFT policy) of the state before token t",
                           "held-out prompts", 0, 20, "far from objective/kl: too few prompts"},
     [MEASURE_LENGTH] = {"length/mean", "tokens", "mean response length, the end included",
-                        "held-out prompts", NAN, NAN, ""},
+                        "held-out prompts", NAN, NAN,
+                        "far above sft's after ppo: the reward model likes length"},
     [MEASURE_WELL_FORMED] = {"well_formed", "share", "mean share of the answer that is well formed",
                              "held-out prompts", 0.9, 1, "low: the policy has left the language"},
     [MEASURE_TERMINATED] = {"terminated", "share", "answers that ended by themselves / answers",
                             "held-out prompts", 0.5, 1, "low: answers are cut off"},
 };
 
-const MetricTable evaluate_metrics = {.metrics = evaluate_metric_list, .count = MEASURES};
+const MetricTable evaluate_metrics = {
+    .metrics = evaluate_metric_list, .count = MEASURES, .aliases = ppo_aliases};
 
 /* ---- what goes in ---- */
 

@@ -17,7 +17,8 @@ static const MetricInfo metrics[PPO_METRICS] = {
     [PPO_KL_K3] = {"objective/kl_k3", "nats a sequence",
                    "mean over sequences of sum_t (e^-c_t - 1 + c_t), c = logp - reference_logp",
                    "sequences of the batch", 0, 20,
-                   "never negative; heavy tail once the KL passes half a nat"},
+                   "a heavy tail: the mean of a batch fails above about half a nat, where "
+                   "objective/kl and policy/kl_exact still hold; negative: a bug"},
     [PPO_ENTROPY] = {"objective/entropy", "nats a sequence", "mean over sequences of -sum_t logp_t",
                      "sequences of the batch", NAN, NAN,
                      "falling to 0: the policy gives one answer; grows with length"},
@@ -105,11 +106,14 @@ static const MetricInfo metrics[PPO_METRICS] = {
     [PPO_EPOCHS] = {"policy/epochs", "epochs", "passes made before target_kl ended the update",
                     "nothing", NAN, NAN, "below ppo.epochs: the update was ended early"},
     [PPO_LR] = {"lr", "1", "learning rate of the policy; 0 while only the critic is trained",
-                "nothing", NAN, NAN, "see ppo.schedule"},
-    [PPO_CRITIC_LR] = {"critic_lr", "1", "learning rate of the critic", "nothing", NAN, NAN,
-                       "see ppo.critic_schedule"},
+                "nothing", NAN, NAN,
+                "held too high: policy/approxkl_avg and policy/clipfrac_avg climb; see "
+                "ppo.learning_rate and ppo.schedule"},
+    [PPO_CRITIC_LR] =
+        {"critic_lr", "1", "learning rate of the critic", "nothing", NAN, NAN,
+         "held too low: val/explained_var stays near 0; see ppo.critic_learning_rate"},
     [PPO_EPISODE] = {"episode", "answers", "answers generated so far", "nothing", NAN, NAN,
-                     "counts from the first iteration"},
+                     "what runs of different ppo.rollouts are compared by"},
     [PPO_EXACT_KL] = {"exact/kl", "nats a sequence",
                       "sum over prefixes of pi(prefix) sum_v pi(v) (log pi(v) - log reference(v))",
                       "prompts", 0, 20, "far from objective/kl: the estimate or the samples lie"},
@@ -149,7 +153,7 @@ static const MetricInfo metrics[PPO_METRICS] = {
                           "around 0: noise, take more rollouts; below 0 for long: a bug"},
 };
 
-const MetricTable ppo_metrics = {metrics, PPO_METRICS};
+const MetricTable ppo_metrics = {.metrics = metrics, .count = PPO_METRICS, .aliases = ppo_aliases};
 
 /* Whether answer i is the first of its tokens. */
 static bool first_of_its_kind(const Rollout *rollout, int i)

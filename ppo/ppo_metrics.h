@@ -57,6 +57,7 @@ typedef enum PpoMetric {
 } PpoMetric;
 
 extern const MetricTable ppo_metrics;
+extern const MetricAlias ppo_aliases[]; /* ppo_aliases.c */
 
 /* Everything from PPO_KL to PPO_EXPLAINED_VAR into value[PPO_METRICS], from the numbers of the
  * file, in double. Gold is NaN where an answer has none. */

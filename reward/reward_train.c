@@ -69,28 +69,45 @@ static const MetricInfo reward_metric_list[METRICS] = {
     [ACCURACY] = {"accuracy", "share", "pairs with chosen > rejected, ties half / pairs",
                   "pairs of the step", 0.5, 1, "near 0.5: nothing learned yet"},
     [MIN_REWARD] = {"min_reward", "1", "smallest score of the bare head", "answers of the step",
-                    NAN, NAN, ""},
+                    NAN, NAN, "far below the others: one kind of answer rules the loss"},
     [MEAN_REWARD] = {"mean_reward", "1", "mean score of the bare head", "answers of the step", NAN,
                      NAN, "far from 0: it drifts, which normalising undoes"},
     [MAX_REWARD] = {"max_reward", "1", "largest score of the bare head", "answers of the step", NAN,
-                    NAN, ""},
+                    NAN, "far above the others: one kind of answer rules the loss"},
     [MARGIN] = {"margin", "1", "mean of chosen - rejected", "pairs of the step", 0, NAN,
                 "growing without end while held-out accuracy stands: overfitting"},
     [CHOSEN] = {"chosen_reward", "1", "mean score of preferred answers", "pairs of the step", NAN,
-                NAN, ""},
+                NAN, "moving with rejected_reward: drift, not learning"},
     [REJECTED] = {"rejected_reward", "1", "mean score of the other answers", "pairs of the step",
-                  NAN, NAN, ""},
-    [RATE] = {"learning_rate", "1", "learning rate of the step", "the step", NAN, NAN, ""},
+                  NAN, NAN, "moving with chosen_reward: drift, not learning"},
+    [RATE] = {"learning_rate", "1", "learning rate of the step", "the step", NAN, NAN,
+              "held too high: loss jumps and heldout/nll rises"},
     [GRAD_NORM] = {"grad_norm", "1", "global norm of the gradient before clipping", "the step", 0,
                    100, "high: the learning rate is too large"},
     [HELDOUT_ACCURACY] = {"heldout/accuracy", "share", "accuracy, on pairs it never trains on",
                           "held-out pairs", 0.5, 1, "falling while accuracy rises: overfitting"},
     [HELDOUT_NLL] = {"heldout/nll", "nats a pair", "mean of -log sigmoid(chosen - rejected)",
                      "held-out pairs", 0, 0.6931, "rising: overconfident; fewer epochs"},
-    [EPOCH] = {"epoch", "epochs", "pairs seen / training pairs", "the run", NAN, NAN, ""},
+    [EPOCH] = {"epoch", "epochs", "pairs seen / training pairs", "the run", NAN, NAN,
+               "above 1 or 2: reward models overfit soon"},
 };
 
-const MetricTable reward_metrics = {.metrics = reward_metric_list, .count = METRICS};
+static const MetricAlias reward_aliases[] = {
+    {"loss", "TRL loss; OpenRLHF loss and loss_mean; open-instruct train/rm/loss"},
+    {"accuracy", "TRL accuracy; OpenRLHF acc and acc_mean; open-instruct train/rm/accuracy"},
+    {"min_reward", "TRL min_reward"},
+    {"mean_reward", "TRL mean_reward"},
+    {"max_reward", "TRL max_reward"},
+    {"margin", "TRL margin; open-instruct train/rm/reward_margin"},
+    {"chosen_reward", "OpenRLHF chosen_reward; open-instruct train/rm/chosen_rewards"},
+    {"rejected_reward", "OpenRLHF reject_reward; open-instruct train/rm/rejected_rewards"},
+    {"learning_rate", "TRL learning_rate; OpenRLHF lr; open-instruct train/rm/lr"},
+    {"grad_norm", "TRL grad_norm; OpenRLHF grad_norm"},
+    {NULL, NULL},
+};
+
+const MetricTable reward_metrics = {
+    .metrics = reward_metric_list, .count = METRICS, .aliases = reward_aliases};
 
 typedef struct Training {
     const RewardJob *job;

@@ -267,6 +267,7 @@ static void a_dry_run_changes_nothing(void **state)
     assert_int_equal(rlhf(line), STATUS_OK);
     assert_out("parameters a network");
     assert_out("estimate");
+    assert_out(" free\n");
     snprintf(line, sizeof line, "%s/run", folder);
     assert_false(io_exists(line));
     assert_ok(io_remove_tree(folder));
@@ -361,10 +362,70 @@ static void metrics_are_explained_from_their_table(void **state)
 {
     (void)state;
     assert_int_equal(rlhf("explain objective/kl"), STATUS_OK);
-    assert_out("formula");
-    assert_out("nats");
+    const char *const fields[] = {"objective/kl  (ppo)",
+                                  "objective/kl  (evaluate)",
+                                  "unit          nats a sequence",
+                                  "formula       mean over sequences of sum_t (logp_t - ",
+                                  "averaged over sequences of the batch",
+                                  "healthy       -0.5 to 20",
+                                  "unhealthy     above: the policy has left the reference",
+                                  "elsewhere     TRL objective/kl; OpenAI objective/kl;",
+                                  "OpenRLHF train/kl (nats a token)"};
+    for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) assert_out(fields[i]);
+    for (const char *line = out_text; line != NULL; line = strchr(line + 1, '\n')) {
+        assert_true(strcspn(line + 1, "\n") <= 100u);
+    }
+    assert_int_equal(rlhf("explain objective/kl_k3"), STATUS_OK);
+    assert_out("a heavy tail: the mean of a batch fails above about half a nat");
     assert_int_equal(rlhf("explain"), STATUS_OK);
     assert_out("objective/gold");
+}
+
+static void check_field(const char *metric, const char *field, const char *text)
+{
+    if (text != NULL && text[0] != '\0' && strcmp(text, "-") != 0) return;
+    print_error("%s has no %s\n", metric, field);
+    fail();
+}
+
+static void every_metric_of_every_stage_is_described(void **state)
+{
+    (void)state;
+    for (int s = 0; s < STAGES; s++) {
+        const MetricTable *table = pipeline_stages[s].metrics;
+        assert_true(table->count > 0);
+        for (int m = 0; m < table->count; m++) {
+            const MetricInfo *metric = &table->metrics[m];
+            check_field(pipeline_stages[s].name, "name", metric->name);
+            check_field(metric->name, "unit", metric->unit);
+            check_field(metric->name, "formula", metric->formula);
+            check_field(metric->name, "over", metric->over);
+            check_field(metric->name, "meaning", metric->meaning);
+            assert_true(!(metric->low > metric->high));
+            assert_ptr_equal(metric_find(table, metric->name), metric); /* named once */
+        }
+    }
+}
+
+static void other_names_are_of_metrics_there_are(void **state)
+{
+    (void)state;
+    const MetricTable *ppo = pipeline_stages[4].metrics;
+    for (int s = 0; s < STAGES; s++) {
+        const MetricTable *table = pipeline_stages[s].metrics;
+        for (const MetricAlias *alias = table->aliases; alias != NULL && alias->name != NULL;
+             alias++) {
+            const MetricTable *home = s == 5 ? ppo : table; /* evaluate shares ppo's */
+            if (metric_find(home, alias->name) == NULL) print_error("%s\n", alias->name);
+            assert_non_null(metric_find(home, alias->name));
+            check_field(alias->name, "other name", alias->others);
+        }
+    }
+    assert_null(metric_aliases(ppo, "objective/gold")); /* nobody else knows it */
+    const char *kl = metric_aliases(ppo, "objective/kl");
+    assert_non_null(strstr(kl, "verl actor/reward_kl_penalty (nats a token)"));
+    assert_non_null(strstr(metric_aliases(ppo, "val/explained_var"), "verl critic/vf_explained_var"));
+    assert_non_null(strstr(metric_aliases(pipeline_stages[3].metrics, "accuracy"), "OpenRLHF acc"));
 }
 
 int main(void)
@@ -394,6 +455,8 @@ int main(void)
         cmocka_unit_test(a_curve_is_drawn_between_labelled_axes),
         cmocka_unit_test(tasks_and_versions_are_valid_json),
         cmocka_unit_test(metrics_are_explained_from_their_table),
+        cmocka_unit_test(every_metric_of_every_stage_is_described),
+        cmocka_unit_test(other_names_are_of_metrics_there_are),
     };
     const int failed = cmocka_run_group_tests(tests, NULL, NULL);
     return rmdir(folder) == 0 ? failed : 1;

@@ -14,7 +14,8 @@ static const MetricInfo infos[] = {
      NAN, "below the variance of the return: the critic learns"},
     {"lr", "1", "learning rate", "steps", NAN, NAN, "none"},
 };
-static const MetricTable table = {infos, 3};
+static const MetricAlias aliases[] = {{"lr", "elsewhere rate (a second)"}, {NULL, NULL}};
+static const MetricTable table = {.metrics = infos, .count = 3, .aliases = aliases};
 
 static void write_text(const char *path, const char *text)
 {
@@ -34,6 +35,29 @@ static void a_metric_is_found_by_name(void **state)
     (void)state;
     assert_ptr_equal(metric_find(&table, "lr"), &infos[2]);
     assert_null(metric_find(&table, "objective"));
+}
+
+static void other_names_and_healthy_ranges_are_said(void **state)
+{
+    (void)state;
+    assert_string_equal(metric_aliases(&table, "lr"), "elsewhere rate (a second)");
+    assert_null(metric_aliases(&table, "objective/kl"));
+    const MetricTable bare = {.metrics = infos, .count = 3};
+    assert_null(metric_aliases(&bare, "lr"));
+
+    char text[64];
+    MetricInfo info = infos[0];
+    metric_healthy(text, &info);
+    assert_string_equal(text, "0 to 15");
+    info.low = NAN;
+    metric_healthy(text, &info);
+    assert_string_equal(text, "at most 15");
+    info.high = NAN;
+    metric_healthy(text, &info);
+    assert_string_equal(text, "");
+    info.low = 0.5;
+    metric_healthy(text, &info);
+    assert_string_equal(text, "at least 0.5");
 }
 
 static void a_record_is_a_line(void **state)
@@ -189,6 +213,9 @@ static void the_snapshot_holds_the_journal(void **state)
     if (pclose(dump) != 0) skip(); /* no h5dump here */
     assert_non_null(strstr(text, "nats a sequence"));
     assert_non_null(strstr(text, "mean over tokens of (value - return)^2"));
+    assert_non_null(strstr(text, "below the variance of the return: the critic learns"));
+    assert_non_null(strstr(text, "0 to 15"));
+    assert_non_null(strstr(text, "elsewhere rate (a second)"));
     assert_non_null(strstr(text, "DIMENSION_SCALE"));
     assert_non_null(strstr(text, "DIMENSION_LIST"));
 }
@@ -232,6 +259,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(a_metric_is_found_by_name),
+        TEST(other_names_and_healthy_ranges_are_said),
         TEST(a_record_is_a_line),
         TEST(a_journal_goes_on_where_it_is_told),
         TEST(columns_are_read_and_a_torn_line_is_dropped),

@@ -12,7 +12,7 @@ static const MetricInfo infos[] = {
     {"loss", "nats a token", "mean of -log p", "tokens", 0, 10, "a learning rate too high"},
     {"lr", "1", "learning rate", "steps", NAN, NAN, "none"},
 };
-static const MetricTable table = {infos, 2};
+static const MetricTable table = {.metrics = infos, .count = 2};
 static const Digest settings = {0x1234, 0x5678};
 
 static char run[64]; /* the folder of the test at work */

@@ -110,15 +110,38 @@ Status command_tasks(Cli *cli)
     return status;
 }
 
-static void explain(FILE *out, const char *stage, const MetricInfo *metric)
+/* One field of a metric, broken at blanks where a line is full. */
+static void print_field(FILE *out, const char *label, const char *text)
 {
-    fprintf(out, "%s  (%s, %s)\n", metric->name, stage, metric->unit);
-    fprintf(out, "  formula  %s\n", metric->formula);
-    fprintf(out, "  over     %s\n", metric->over);
-    if (isfinite(metric->low) || isfinite(metric->high)) {
-        fprintf(out, "  healthy  %g to %g\n", metric->low, metric->high);
+    enum { FIELD_COLUMNS = 80 };
+    int column = 0;
+    fprintf(out, "  %-14s", label);
+    while (*text != '\0') {
+        const int length = (int)strcspn(text, " ");
+        if (column > 0 && column + length > FIELD_COLUMNS) {
+            fprintf(out, "\n  %-14s", "");
+            column = 0;
+        }
+        fprintf(out, "%s%.*s", column > 0 ? " " : "", length, text);
+        column += length + 1;
+        text += length + (text[length] == ' ');
     }
-    fprintf(out, "  reading  %s\n", metric->meaning);
+    fputc('\n', out);
+}
+
+static void explain(FILE *out, const char *stage, const MetricTable *table,
+                    const MetricInfo *metric)
+{
+    const char *aliases = metric_aliases(table, metric->name);
+    char healthy[64];
+    metric_healthy(healthy, metric);
+    fprintf(out, "%s  (%s)\n", metric->name, stage);
+    print_field(out, "unit", metric->unit);
+    print_field(out, "formula", metric->formula);
+    print_field(out, "averaged over", metric->over);
+    print_field(out, "healthy", healthy[0] != '\0' ? healthy : "no range of its own");
+    print_field(out, "unhealthy", metric->meaning);
+    if (aliases != NULL) print_field(out, "elsewhere", aliases);
 }
 
 static Status explain_one(FILE *out, const char *name)
@@ -130,7 +153,7 @@ static Status explain_one(FILE *out, const char *name)
     for (int s = 0; s < STAGES; s++) {
         const MetricTable *table = pipeline_stages[s].metrics;
         const MetricInfo *metric = metric_find(table, name);
-        if (metric != NULL) explain(out, pipeline_stages[s].name, metric);
+        if (metric != NULL) explain(out, pipeline_stages[s].name, table, metric);
         found = found || metric != NULL;
         for (int i = 0; i < table->count && count < NAMES; i++) {
             names[count++] = table->metrics[i].name;
