@@ -9,6 +9,8 @@
 
 #include <cmocka.h>
 
+#include "data/io.h"
+#include "data/memory.h"
 #include "data/status.h"
 
 #include <math.h>
@@ -52,10 +54,28 @@ static inline void check_fails(Status status, Status code, const char *part, con
 }
 #define assert_fails(call, code, part) check_fails((call), (code), (part), __FILE__, __LINE__)
 
-/* A fresh folder under the system's temporary one; `path` has room for 64 bytes. */
+static char test_root[32]; /* holds this program's folders */
+static pid_t test_owner;
+
+static inline void test_root_drop(void)
+{
+    if (getpid() != test_owner) return; /* a forked child */
+    io_fault(NULL, 0, 0, false);
+    memory_fault(0, 0);
+    (void)io_remove_tree(test_root);
+}
+
+/* A fresh folder under the system's temporary one; `path` has room for 64 bytes. It goes when the
+ * program ends, whether its tests passed or not. */
 static inline void test_folder(char path[64])
 {
-    snprintf(path, 64, "/tmp/rlhf-test-XXXXXX");
+    if (test_root[0] == '\0') {
+        snprintf(test_root, sizeof test_root, "/tmp/rlhf-test-XXXXXX");
+        assert_non_null(mkdtemp(test_root));
+        test_owner = getpid();
+        atexit(test_root_drop);
+    }
+    snprintf(path, 64, "%s/XXXXXX", test_root);
     assert_non_null(mkdtemp(path));
 }
 
