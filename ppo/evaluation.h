@@ -25,7 +25,6 @@ enum {
     MEASURE_TERMINATED,  /* 1: it ended by itself */
     MEASURES
 };
-extern const char *const measure_name[MEASURES]; /* keys in the scorecard */
 
 typedef struct PolicyAnswers {
     bool present; /* the stage has published a policy */

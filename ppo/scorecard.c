@@ -10,7 +10,8 @@
 #include <math.h>
 #include <stdio.h>
 
-const char *const measure_name[MEASURES] = {
+/* Keys in the scorecard, names in samples.h5. */
+static const char *const measure_name[MEASURES] = {
     [MEASURE_GOLD] = "gold",
     [MEASURE_SCORE] = "scores",
     [MEASURE_KL] = "kl",

@@ -1,6 +1,7 @@
 /* --dry-run: what would run, how long, how much disk and memory. Counts, and one measured speed. */
 #include "scripts/rlhf/run.h"
 
+#include "data/io.h"
 #include "data/parallel.h"
 #include "policy/gemm.h"
 #include "scripts/rlhf/interrupt.h"
@@ -156,14 +157,17 @@ static Status print_plan(FILE *out, const RunRequest *request, const Pipeline *p
     const Settings *settings = pipeline->settings;
     const int threads = (int)pipeline->options->threads;
     double speed;
-    char text[16];
+    uint64_t free_bytes;
+    char text[16], free_text[16];
     TRY(gemm_setup());
     TRY(measure_speed(&speed, (int)settings->model.channels));
     fprintf(out, "%s: task %s, seed %lld, %s parameters a network, %d threads\n\n", request->run,
             settings->task.name, (long long)settings->seed,
             count_text(text, (double)parameters(settings)), threads);
     TRY(print_stages(out, request, pipeline, speed * threads));
-    fprintf(out, "disk about %s\n", bytes_text_of(text, disk_bytes(settings)));
+    TRY(io_free_space(&free_bytes, request->run));
+    fprintf(out, "disk about %s, of %s free\n", bytes_text_of(text, disk_bytes(settings)),
+            bytes_text_of(free_text, (double)free_bytes));
     fprintf(out, "memory about %s\n", bytes_text_of(text, memory_bytes(settings, threads)));
     fprintf(out,
             "times are an estimate: products run at %.0f GFLOP/s a thread here, and stages are "

@@ -18,11 +18,6 @@ const char *terminal_bold(const Terminal *terminal)
     return terminal->colour ? "\033[1m" : "";
 }
 
-const char *terminal_dim(const Terminal *terminal)
-{
-    return terminal->colour ? "\033[2m" : "";
-}
-
 const char *terminal_plain(const Terminal *terminal)
 {
     return terminal->colour ? "\033[0m" : "";

@@ -19,7 +19,6 @@ Terminal terminal_of(FILE *file);
 
 /* Sequences to switch a style on and all off; "" without colour. */
 const char *terminal_bold(const Terminal *terminal);
-const char *terminal_dim(const Terminal *terminal);
 const char *terminal_plain(const Terminal *terminal);
 
 /* Appends text of a model or a stranger: control characters, direction overrides and bytes that are
