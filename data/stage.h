@@ -66,7 +66,8 @@ Status stage_open(Stage *stage, const MetricTable *table);
 
 /* One step is done: a row in metrics.jsonl; one in timings.jsonl (step, seconds since the last
  * record, tokens, tokens_per_second, max_resident_kb, time/invariants where measured); progress to
- * the hook. `value` as in journal_write; `shown` names up to STAGE_SHOWN_MAX metrics, NULL-ended; may be NULL. */
+ * the hook. `value` as in journal_write; `shown` names up to STAGE_SHOWN_MAX metrics, NULL-ended;
+ * may be NULL. */
 Status stage_record(Stage *stage, int64_t step, int64_t steps, int64_t tokens, const double *value,
                     const char *const *shown);
 
@@ -86,7 +87,8 @@ Status stage_checkpoint(Stage *stage, const char *folder, int64_t step, const ch
  * and metrics.h5; then removes those of the newest two checkpoints that the last stage_checkpoint
  * did not keep. */
 Status stage_finish(Stage *stage, int64_t step, const char *const *names, int count);
-/* Closes what is open; fine on a stage that failed or never opened. */
+/* Closes what is open; fine on a stage that failed or never opened. Who opens a stage closes it:
+ * pretrain_run, sft_run and the others do both, their callers neither. */
 void stage_close(Stage *stage);
 
 /* A file that an earlier stage published: its path (STAGE_PATH bytes) and digest (may be NULL).

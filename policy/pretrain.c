@@ -272,6 +272,7 @@ Status pretrain_run(const PretrainJob *job)
     Status status = stage_open(job->stage, &pretrain_metrics);
     if (status == STATUS_OK) status = prepare(&language, &windows, &tokenizer, job);
     if (status == STATUS_OK) status = language_stage_run(&language);
+    stage_close(job->stage);
     model_free(&language.model);
     windows_free(&windows);
     tokenizer_free(tokenizer);

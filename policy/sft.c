@@ -232,6 +232,7 @@ Status sft_run(const SftJob *job)
     Status status = stage_open(job->stage, &sft_metrics);
     if (status == STATUS_OK) status = prepare(&language, &demonstrations, &tokenizer, job);
     if (status == STATUS_OK) status = language_stage_run(&language);
+    stage_close(job->stage);
     model_free(&language.model);
     demonstrations_free(&demonstrations);
     tokenizer_free(tokenizer);

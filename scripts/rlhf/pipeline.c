@@ -217,9 +217,7 @@ Status pipeline_run_stage(const Pipeline *pipeline, int index)
 {
     Stage stage;
     TRY(pipeline_stage(&stage, pipeline, index));
-    const Status status = pipeline_stages[index].run(pipeline, &stage);
-    stage_close(&stage);
-    return status;
+    return pipeline_stages[index].run(pipeline, &stage);
 }
 
 Status pipeline_forget(const char *run, int index)
