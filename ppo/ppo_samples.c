@@ -3,10 +3,10 @@
 #include "ppo/ppo_run.h"
 #include "reward/reward_model.h"
 
-#include <stdio.h>
 #include <string.h>
 
 static const char samples_file[] = "samples.h5";
+enum { FORMAT_VERSION = 1 };
 
 void ppo_samples_layout(PpoRun *run, Arena *arena)
 {
@@ -82,6 +82,7 @@ static Status put_numbers(StoreImage *image, const PpoRun *run)
     TRY(put_column(image, "/sample/offset", STORE_I64, n + 1, answers->offset, true));
     TRY(put_column(image, "/token/id", STORE_I32, sequences_tokens(answers), answers->token, true));
     TRY(store_put_text(image, "/", "format", "rlhf samples"));
+    TRY(store_put_integer(image, "/", "format_version", FORMAT_VERSION));
     TRY(store_put_number(image, "/", "temperature", run->job->config->temperature));
     return store_put_integer(image, "/", "seed", (int64_t)run->job->stage->seed);
 }
@@ -105,8 +106,8 @@ static Status put_texts(StoreImage *image, const PpoRun *run, Texts *prompts, Te
 Status ppo_samples_write(const PpoRun *run, const char *folder)
 {
     if (run->samples.count == 0) return STATUS_OK;
-    char path[STAGE_PATH + sizeof samples_file + 1];
-    snprintf(path, sizeof path, "%s/%s", folder, samples_file);
+    char path[STAGE_PATH];
+    TRY(path_join(path, folder, samples_file));
     StoreImage *image = NULL;
     TRY(store_create(&image));
     Texts prompts = {0}, responses = {0};
@@ -124,7 +125,7 @@ Status ppo_samples_write(const PpoRun *run, const char *folder)
     return status_context(status, "%s", path);
 }
 
-enum { SAMPLE_FIELDS = 8 };
+enum { SAMPLE_COLUMNS = 8, SAMPLE_FIELDS = SAMPLE_COLUMNS + 1 };
 
 /* Takes the columns over; counts have been checked by the file's hash alone, so they are here. */
 static Status take_samples(PpoRun *run, const StoreContent *content)
@@ -134,6 +135,11 @@ static Status take_samples(PpoRun *run, const StoreContent *content)
     const size_t n = field[0].count, tokens = field[7].count;
     const int64_t *offset = field[6].data;
     const int32_t *prompt = field[2].data, *id = field[7].data;
+    const int64_t version = *(const int64_t *)field[SAMPLE_COLUMNS].data;
+    if (version != FORMAT_VERSION) {
+        return status_fail(STATUS_DATA, "format version is %lld, not %d", (long long)version,
+                           FORMAT_VERSION);
+    }
     if (n > (size_t)samples->capacity) {
         return status_fail(STATUS_DATA, "%zu samples where %d can be", n, samples->capacity);
     }
@@ -171,10 +177,11 @@ Status ppo_samples_read(PpoRun *run, const char *folder)
         {.name = "/sample/terminated", .type = STORE_U8, .rank = 1, .extent = {-1}},
         {.name = "/sample/offset", .type = STORE_I64, .rank = 1, .extent = {-1}},
         {.name = "/token/id", .type = STORE_I32, .rank = 1, .extent = {-1}},
+        [SAMPLE_COLUMNS] = {.name = "/", .attribute = "format_version", .type = STORE_I64},
     };
     if (run->samples.capacity == 0) return STATUS_OK;
-    char path[STAGE_PATH + sizeof samples_file + 1];
-    snprintf(path, sizeof path, "%s/%s", folder, samples_file);
+    char path[STAGE_PATH];
+    TRY(path_join(path, folder, samples_file));
     StoreContent content = {0};
     TRY(store_read(&content, path, NULL, schema, SAMPLE_FIELDS));
     const Status status = take_samples(run, &content);

@@ -10,6 +10,8 @@
 #include <gsl/gsl_statistics_float.h>
 #include <math.h>
 
+enum { FORMAT_VERSION = 1 }; /* of calibration.json */
+
 /* The answers and what is known of them; arrays: (count). */
 typedef struct Fresh {
     int count;
@@ -118,6 +120,7 @@ Status reward_write_calibration(const Stage *stage, const Calibration *calibrati
     Bytes text = {0};
     JsonWriter w = json_writer(&text, 2);
     json_open(&w, NULL, '{');
+    json_put_integer(&w, "format_version", FORMAT_VERSION);
     json_put_integer(&w, "pairs", calibration->pairs);
     json_put_number(&w, "accuracy", calibration->accuracy);
     json_put_number(&w, "gold_accuracy", calibration->gold_accuracy);

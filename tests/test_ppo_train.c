@@ -127,6 +127,34 @@ static void c31_samples_name_their_temperature(void **state)
     store_content_free(&content);
 }
 
+static void samples_of_another_format_are_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name;
+        StoreType type;
+        size_t count;
+    } column[8] = {{"/sample/step", STORE_I64, 1},          {"/sample/prompt_id", STORE_I64, 1},
+                   {"/sample/prompt_length", STORE_I32, 1}, {"/sample/score", STORE_F32, 1},
+                   {"/sample/gold", STORE_F32, 1},          {"/sample/terminated", STORE_U8, 1},
+                   {"/sample/offset", STORE_I64, 2},        {"/token/id", STORE_I32, 1}};
+    static const int64_t zeros[2] = {0, 0};
+    char folder[64], path[128];
+    StoreImage *image;
+    test_folder(folder);
+    snprintf(path, sizeof path, "%s/samples.h5", folder);
+    assert_ok(store_create(&image));
+    for (int c = 0; c < 8; c++) {
+        assert_ok(
+            store_put(image, column[c].name, column[c].type, 1, &column[c].count, zeros, false));
+    }
+    assert_ok(store_put_integer(image, "/", "format_version", 2));
+    assert_ok(store_publish(image, path, NULL));
+    PpoRun run = {.samples = {.capacity = 16}};
+    assert_fails(ppo_samples_read(&run, folder), STATUS_DATA,
+                 "samples.h5: format version is 2, not 1");
+}
+
 static void metrics_of_the_run_hold_their_invariants(void **state)
 {
     (void)state;
@@ -503,6 +531,7 @@ int main(void)
         cmocka_unit_test(run_publishes_what_it_promises),
         cmocka_unit_test(c28_last_step_is_published),
         cmocka_unit_test(c31_samples_name_their_temperature),
+        cmocka_unit_test(samples_of_another_format_are_refused),
         cmocka_unit_test(metrics_of_the_run_hold_their_invariants),
         cmocka_unit_test(rollout_file_can_be_recomputed),
         cmocka_unit_test(c29_answers_to_one_prompt_differ_between_steps),

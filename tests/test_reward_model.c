@@ -346,6 +346,7 @@ static void it_learns_what_the_labeller_likes(void **state)
         RewardConfig config = plain;
         config.causal = causal;
         assert_ok(train(run, &config, 2));
+        assert_close(calibration_number(run, "format_version"), 1, 0, 0);
         assert_true(calibration_number(run, "gold_accuracy") > 0.85);
         assert_true(calibration_number(run, "nll") < 0.6);
         assert_true(calibration_number(run, "gold_spearman") > 0.75);
