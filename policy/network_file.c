@@ -189,6 +189,7 @@ enum {
     POSITIONS,
     VOCABULARY,
     CAUSAL,
+    EPSILON,
     GAIN,
     BIAS,
     SCORE,
@@ -203,6 +204,7 @@ static const StoreField shape_schema[SHAPE_FIELDS] = {
     [POSITIONS] = {"/model", "n_positions", STORE_I64, 0, {0}, false},
     [VOCABULARY] = {"/model", "vocab_size", STORE_I64, 0, {0}, false},
     [CAUSAL] = {"/model", "causal", STORE_I64, 0, {0}, false},
+    [EPSILON] = {"/model", "layer_norm_epsilon", STORE_F64, 0, {0}, false},
     [GAIN] = {"/model", "reward_gain", STORE_F64, 0, {0}, true},
     [BIAS] = {"/model", "reward_bias", STORE_F64, 0, {0}, true},
     [SCORE] = {"/model/score.weight", NULL, STORE_F32, 2, {1, -1}, true},
@@ -271,6 +273,11 @@ static Status shape_from(ModelShape *shape, const StoreContent *content)
                                "%s = %" PRId64 ": must be in [%" PRId64 ", %" PRId64 "]",
                                shape_schema[i].attribute, value[i], least, shape_limit[i]);
         }
+    }
+    const double epsilon = *(const double *)content->array[EPSILON].data;
+    if (epsilon != norm_epsilon) {
+        return status_fail(STATUS_DATA, "layer_norm_epsilon = %g: this program computes with %g",
+                           epsilon, norm_epsilon);
     }
     if (value[CHANNELS] % value[HEADS] != 0) {
         return status_fail(STATUS_DATA, "n_embd = %" PRId64 " is no multiple of n_head = %" PRId64,

@@ -150,6 +150,8 @@ static void files_carry_the_names_and_shapes_of_gpt2(void **state)
     assert_ok(io_remove_tree(folder));
 }
 
+static double liars_epsilon = 1e-5;
+
 /* A network whose attributes say one thing and whose tensors another. */
 static void write_liar(const char *path, int64_t channels, int64_t heads, size_t columns)
 {
@@ -169,8 +171,24 @@ static void write_liar(const char *path, int64_t channels, int64_t heads, size_t
     assert_ok(store_put_integer(image, "/model", "n_positions", 9));
     assert_ok(store_put_integer(image, "/model", "vocab_size", 13));
     assert_ok(store_put_integer(image, "/model", "causal", 1));
+    assert_ok(store_put_number(image, "/model", "layer_norm_epsilon", liars_epsilon));
     assert_ok(store_publish(image, path, NULL));
     memory_release(block);
+}
+
+static void another_epsilon_is_refused(void **state)
+{
+    (void)state;
+    char folder[64], path[128];
+    test_folder(folder);
+    snprintf(path, sizeof path, "%s/policy.h5", folder);
+    Model model;
+    liars_epsilon = 1e-6;
+    write_liar(path, 8, 2, 8);
+    liars_epsilon = 1e-5;
+    assert_fails(network_read(&model, NULL, folder, "policy", NULL), STATUS_DATA,
+                 "policy.h5: layer_norm_epsilon = 1e-06: this program computes with 1e-05");
+    assert_ok(io_remove_tree(folder));
 }
 
 static void what_does_not_fit_is_refused_by_name(void **state)
@@ -244,6 +262,7 @@ int main(void)
         cmocka_unit_test(networks_come_back_to_the_bit),
         cmocka_unit_test(large_networks_go_on_in_further_files),
         cmocka_unit_test(files_carry_the_names_and_shapes_of_gpt2),
+        cmocka_unit_test(another_epsilon_is_refused),
         cmocka_unit_test(what_does_not_fit_is_refused_by_name),
         cmocka_unit_test(damaged_and_missing_files_are_refused),
     };
