@@ -51,6 +51,7 @@ target_link_libraries(dump_losses PRIVATE reward)
 add_test(NAME oracle_losses COMMAND /usr/bin/python3
   ${CMAKE_SOURCE_DIR}/tests/oracle_losses.py $<TARGET_FILE:dump_losses>)
 rlhf_test(ppo_train ppo)
+rlhf_test(faults ppo)
 rlhf_test(replay ppo)
 rlhf_test(exact ppo)
 add_executable(dump_ppo tests/dump_ppo.c)
