@@ -35,8 +35,8 @@ void ppo_note_best(PpoRun *run, int64_t step, const double *value)
 
 static Status write_state(const PpoState *state, const char *folder)
 {
-    char path[STAGE_PATH + 16];
-    snprintf(path, sizeof path, "%s/state.json", folder);
+    char path[STAGE_PATH];
+    TRY(path_join(path, folder, "state.json"));
     Bytes text = {0};
     JsonWriter json = json_writer(&text, 2);
     json_open(&json, NULL, '{');
@@ -65,8 +65,8 @@ static Status parse_state(PpoState *state, Json root)
 
 Status ppo_read_state(PpoState *state, const char *folder, int64_t step)
 {
-    char path[STAGE_PATH + 16];
-    snprintf(path, sizeof path, "%s/state.json", folder);
+    char path[STAGE_PATH];
+    TRY(path_join(path, folder, "state.json"));
     JsonDocument *document = NULL;
     TRY(json_read(&document, STATUS_DATA, path, STATE_BYTES_MAX));
     const Status status = parse_state(state, json_root(document));

@@ -130,19 +130,20 @@ static Status export_rollouts(Export *export)
 {
     char folder[STAGE_PATH];
     Texts names = {0};
-    snprintf(folder, sizeof folder, "%.300s/ppo/rollouts", export->run);
+    TRY(path_join(folder, export->run, "ppo/rollouts"));
     if (!io_exists(folder)) {
         return status_fail(STATUS_DATA, "%s: missing; run: rlhf ppo %s", folder, export->run);
     }
     TRY(stage_read_tokenizer(&export->tokenizer, export->run, "sft"));
     Status status = io_list(&names, folder);
     for (int i = 0; i < names.count && status == STATUS_OK; i++) {
-        char path[STAGE_PATH];
+        char file[128], path[STAGE_PATH];
         size_t count;
         const char *name = texts_at(&names, i, &count);
         if (count < 3 || memcmp(name + count - 3, ".h5", 3) != 0) continue;
-        snprintf(path, sizeof path, "%.320s/%.*s", folder, (int)(count < 100 ? count : 100), name);
-        status = export_rollout_file(export, path);
+        snprintf(file, sizeof file, "%.*s", (int)(count < 100 ? count : 100), name);
+        status = path_join(path, folder, file);
+        if (status == STATUS_OK) status = export_rollout_file(export, path);
     }
     texts_free(&names);
     return status;

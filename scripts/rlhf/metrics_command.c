@@ -116,8 +116,9 @@ static Status show_plot(Source *source)
 
 static Status show_journal(Source *source, Show *show)
 {
-    char path[STAGE_PATH];
-    snprintf(path, sizeof path, "%.300s/%s/metrics.jsonl", source->run, source->stage);
+    char folder[STAGE_PATH], path[STAGE_PATH];
+    TRY(path_join(folder, source->run, source->stage));
+    TRY(path_join(path, folder, "metrics.jsonl"));
     if (!io_exists(path)) return STATUS_OK;
     Status status = metric_columns_read(&source->columns, path);
     if (status == STATUS_OK) status = show(source);

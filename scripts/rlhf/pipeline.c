@@ -1,6 +1,5 @@
 #include "scripts/rlhf/pipeline.h"
 
-#include <stdio.h>
 #include <string.h>
 
 /* Changes when stages compute something else from the same settings. */
@@ -125,18 +124,18 @@ void pipeline_close(Pipeline *pipeline)
     bytes_free(&pipeline->config);
 }
 
-static void manifest_path(char path[STAGE_PATH], char folder[STAGE_PATH], const char *run,
-                          const char *stage)
+static Status manifest_path(char path[STAGE_PATH], char folder[STAGE_PATH], const char *run,
+                            const char *stage)
 {
-    snprintf(folder, STAGE_PATH, "%s/%s", run, stage);
-    snprintf(path, STAGE_PATH, "%s/%s/manifest.json", run, stage);
+    TRY(path_join(folder, run, stage));
+    return path_join(path, folder, "manifest.json");
 }
 
 /* Appends the digest of the manifest of an input stage. */
 static Status append_input(Bytes *text, const Pipeline *pipeline, const char *stage)
 {
     char path[STAGE_PATH], folder[STAGE_PATH], hex[DIGEST_TEXT];
-    manifest_path(path, folder, pipeline->run, stage);
+    TRY(manifest_path(path, folder, pipeline->run, stage));
     if (!io_exists(path)) {
         return status_fail(STATUS_DATA, "%s: missing; run: rlhf %s %s", path, stage, pipeline->run);
     }
@@ -174,26 +173,29 @@ Status pipeline_made_from(Digest *digest, const Pipeline *pipeline, int index)
     return status;
 }
 
-static bool inputs_are_there(const Pipeline *pipeline, int index)
+static Status inputs_are_there(bool *there, const Pipeline *pipeline, int index)
 {
     char path[STAGE_PATH], folder[STAGE_PATH];
+    *there = true;
     for (const char *const *input = pipeline_stages[index].inputs; *input != NULL; input++) {
-        manifest_path(path, folder, pipeline->run, *input);
-        if (!io_exists(path)) return false;
+        TRY(manifest_path(path, folder, pipeline->run, *input));
+        *there = *there && io_exists(path);
     }
-    return true;
+    return STATUS_OK;
 }
 
 Status pipeline_state(StageState *state, const Pipeline *pipeline, int index)
 {
     char path[STAGE_PATH], folder[STAGE_PATH];
-    manifest_path(path, folder, pipeline->run, pipeline_stages[index].name);
+    TRY(manifest_path(path, folder, pipeline->run, pipeline_stages[index].name));
     if (!io_exists(path)) {
         *state = io_exists(folder) ? STAGE_BEGUN : STAGE_MISSING;
         return STATUS_OK;
     }
     *state = STAGE_CHANGED;
-    if (!inputs_are_there(pipeline, index)) return STATUS_OK;
+    bool there;
+    TRY(inputs_are_there(&there, pipeline, index));
+    if (!there) return STATUS_OK;
     Manifest manifest = {0};
     Digest digest;
     TRY(manifest_read(&manifest, folder));
@@ -224,7 +226,7 @@ Status pipeline_forget(const char *run, int index)
 {
     for (int i = index; i < STAGES; i++) {
         char path[STAGE_PATH], folder[STAGE_PATH];
-        manifest_path(path, folder, run, pipeline_stages[i].name);
+        TRY(manifest_path(path, folder, run, pipeline_stages[i].name));
         TRY(io_remove(path)); /* first, so that a stage half removed is not a finished one */
         TRY(io_remove_tree(folder));
     }

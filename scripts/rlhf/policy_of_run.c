@@ -12,17 +12,21 @@
 static const char *const policy_stages[] = {"ppo", "sft", "pretrain"};
 enum { POLICY_STAGES = 3 };
 
-static bool has_manifest(const char *run, const char *stage)
+static Status has_manifest(bool *has, const char *run, const char *stage)
 {
-    char path[STAGE_PATH];
-    snprintf(path, sizeof path, "%s/%s/manifest.json", run, stage);
-    return io_exists(path);
+    char path[STAGE_PATH], folder[STAGE_PATH];
+    TRY(path_join(folder, run, stage));
+    TRY(path_join(path, folder, "manifest.json"));
+    *has = io_exists(path);
+    return STATUS_OK;
 }
 
 static Status choose_latest(RunPolicy *policy)
 {
     for (int i = 0; i < POLICY_STAGES; i++) {
-        if (!has_manifest(policy->run, policy_stages[i])) continue;
+        bool has;
+        TRY(has_manifest(&has, policy->run, policy_stages[i]));
+        if (!has) continue;
         snprintf(policy->which, sizeof policy->which, "%s", policy_stages[i]);
         return STATUS_OK;
     }
@@ -58,11 +62,11 @@ static Status load(RunPolicy *policy)
     const bool step = isdigit((unsigned char)policy->which[0]);
     if (step) {
         char stage[STAGE_PATH];
-        snprintf(stage, sizeof stage, "%.300s/ppo", policy->run);
+        TRY(path_join(stage, policy->run, "ppo"));
         TRY(checkpoint_at(folder, &manifest, stage, strtoll(policy->which, NULL, 10)));
     } else {
         TRY(stage_input(path, &digest, policy->run, policy->which, "policy.h5"));
-        snprintf(folder, sizeof folder, "%.300s/%s", policy->run, policy->which);
+        TRY(path_join(folder, policy->run, policy->which));
         TRY(manifest_read(&manifest, folder));
     }
     TRY(stage_read_tokenizer(&policy->tokenizer, policy->run, step ? "sft" : policy->which));

@@ -18,7 +18,7 @@ Progress progress_on(FILE *file)
 Status progress_log(Progress *progress, const char *run)
 {
     char path[STAGE_PATH];
-    snprintf(path, sizeof path, "%s/log.txt", run);
+    TRY(path_join(path, run, "log.txt"));
     return io_log_open(&progress->log, path, false);
 }
 

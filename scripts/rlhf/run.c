@@ -70,7 +70,7 @@ static Status needs_restart(const Pipeline *pipeline, int index)
 static Status check_begun(const Pipeline *pipeline, int index)
 {
     char folder[STAGE_PATH], checkpoint[STAGE_PATH];
-    snprintf(folder, sizeof folder, "%s/%s", pipeline->run, pipeline_stages[index].name);
+    TRY(path_join(folder, pipeline->run, pipeline_stages[index].name));
     Manifest manifest = {0};
     Digest digest;
     bool found;
@@ -97,8 +97,8 @@ static Status check_changes(const Pipeline *pipeline, int last)
 /* config.json, unless it says the same already. */
 static Status write_config(const RunDir *directory, const Bytes *config)
 {
-    char path[STAGE_PATH + 16];
-    snprintf(path, sizeof path, "%s/config.json", directory->path);
+    char path[STAGE_PATH];
+    TRY(path_join(path, directory->path, "config.json"));
     Bytes present = {0};
     bool same = false;
     Status status = STATUS_OK;

@@ -58,7 +58,7 @@ Status scorecard_read(Scorecard *card, const char *run)
 {
     *card = (Scorecard){0};
     char path[STAGE_PATH];
-    snprintf(path, sizeof path, "%s/evaluate/scorecard.json", run);
+    TRY(path_join(path, run, "evaluate/scorecard.json"));
     JsonDocument *document;
     TRY(json_read(&document, STATUS_DATA, path, SCORECARD_BYTES));
     const Status status = read_card(card, json_root(document));

@@ -3,7 +3,6 @@
 #include "data/io.h"
 #include "scripts/rlhf/presets.h"
 
-#include <stdio.h>
 #include <string.h>
 
 enum { SETTINGS_BYTES = 1 << 20 };
@@ -129,7 +128,7 @@ Status settings_load(Settings *settings, const char *source)
 Status settings_of_run(Settings *settings, const char *run)
 {
     char path[STAGE_PATH];
-    snprintf(path, sizeof path, "%s/config.json", run);
+    TRY(path_join(path, run, "config.json"));
     if (!io_exists(path)) {
         return status_fail(STATUS_DATA,
                            "%s: missing; make it with: rlhf config new PRESET --out %s", path, run);

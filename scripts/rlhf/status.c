@@ -30,7 +30,7 @@ static Status look(StageStatus *stage, const Pipeline *pipeline, int index)
 {
     char folder[STAGE_PATH];
     stage->name = pipeline_stages[index].name;
-    snprintf(folder, sizeof folder, "%s/%s", pipeline->run, stage->name);
+    TRY(path_join(folder, pipeline->run, stage->name));
     TRY(pipeline_state(&stage->state, pipeline, index));
     TRY(stage_times(&stage->times, pipeline->run, stage->name));
     stage->steps = planned_steps(pipeline->settings, index);

@@ -14,8 +14,9 @@ enum { SCORECARD_BYTES = 1 << 20, CURVE_WIDTH = 38, CURVE_HEIGHT = 8, CELL = 48 
 Status stage_times(StageTimes *times, const char *run, const char *stage)
 {
     *times = (StageTimes){0};
-    char path[STAGE_PATH];
-    snprintf(path, sizeof path, "%s/%s/timings.jsonl", run, stage);
+    char folder[STAGE_PATH], path[STAGE_PATH];
+    TRY(path_join(folder, run, stage));
+    TRY(path_join(path, folder, "timings.jsonl"));
     if (!io_exists(path)) return STATUS_OK;
     MetricColumns columns = {0};
     const Status status = metric_columns_read(&columns, path);
@@ -120,7 +121,7 @@ static Status draw_curves(FILE *out, const MetricColumns *columns, const double 
 static Status print_curves(FILE *out, const char *run)
 {
     char path[STAGE_PATH];
-    snprintf(path, sizeof path, "%s/ppo/metrics.jsonl", run);
+    TRY(path_join(path, run, "ppo/metrics.jsonl"));
     if (!io_exists(path)) return STATUS_OK;
     MetricColumns columns = {0};
     void *x = NULL;
@@ -171,7 +172,7 @@ Status summary_print(FILE *out, const char *run)
 Status summary_json(FILE *out, const char *run)
 {
     char path[STAGE_PATH];
-    snprintf(path, sizeof path, "%s/evaluate/scorecard.json", run);
+    TRY(path_join(path, run, "evaluate/scorecard.json"));
     Bytes text = {0};
     const Status status = io_read(&text, path, SCORECARD_BYTES);
     if (status == STATUS_OK) fwrite(text.data, 1, text.count, out);

@@ -147,7 +147,7 @@ static Status member_request(RunRequest *request, Member *member, const Sweep *s
     TRY(settings_check(&request->settings));
     name_member(member, sweep, &request->settings);
     char path[STAGE_PATH];
-    snprintf(path, sizeof path, "%.250s/%s", of->folder, member->name);
+    TRY(path_join(path, of->folder, member->name));
     TRY(run_path(request->run, path));
     const int64_t cpus = request->options.threads > 0 ? request->options.threads : parallel_cpus();
     request->options.threads = cpus / of->jobs > 0 ? cpus / of->jobs : 1;
@@ -261,8 +261,9 @@ static void print_row(const Sweep *sweep, const Member *member)
 {
     Scorecard card;
     char path[STAGE_PATH];
-    snprintf(path, sizeof path, "%.250s/%s", sweep->request->folder, member->name);
-    if (member->status != STATUS_OK || scorecard_read(&card, path) != STATUS_OK) {
+    if (member->status != STATUS_OK ||
+        path_join(path, sweep->request->folder, member->name) != STATUS_OK ||
+        scorecard_read(&card, path) != STATUS_OK) {
         fprintf(sweep->out, "%-44s exit status %d\n", member->name, (int)member->status);
         return;
     }
