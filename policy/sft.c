@@ -2,8 +2,8 @@
 
 #include "data/prompts.h"
 #include "data/rng.h"
+#include "policy/inputs.h"
 #include "policy/language_stage.h"
-#include "policy/network_file.h"
 
 #include <math.h>
 
@@ -62,15 +62,9 @@ static void demonstrations_free(Demonstrations *demonstrations)
 
 static Status read_policy(Model *model, const char *run)
 {
-    char path[STAGE_PATH], folder[STAGE_PATH];
-    Digest digest;
-    Manifest manifest;
-    TRY(stage_input(path, &digest, run, "pretrain", "policy.h5"));
-    TRY(path_join(folder, run, "pretrain"));
-    TRY(manifest_read(&manifest, folder));
-    TRY(network_read(model, NULL, folder, "policy", &manifest));
+    TRY(input_network(model, run, "pretrain", "policy"));
     if (!model->shape.causal || model->shape.head != HEAD_LANGUAGE) {
-        return status_fail(STATUS_DATA, "%s: not a language model", path);
+        return status_fail(STATUS_DATA, "%s/pretrain/policy.h5: not a language model", run);
     }
     return STATUS_OK;
 }

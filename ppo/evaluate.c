@@ -3,9 +3,9 @@
 #include "data/memory.h"
 #include "data/preference.h"
 #include "data/prompts.h"
+#include "policy/inputs.h"
 #include "ppo/evaluation.h"
 #include "ppo/ppo_metrics.h"
-#include "reward/inputs.h"
 #include "reward/reward_model.h"
 #include "reward/reward_pairs.h"
 

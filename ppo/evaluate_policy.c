@@ -3,8 +3,8 @@
 #include "data/memory.h"
 #include "data/prompts.h"
 #include "policy/generate.h"
+#include "policy/inputs.h"
 #include "ppo/ppo_score.h"
-#include "reward/inputs.h"
 #include "reward/reward_model.h"
 
 #include <gsl/gsl_statistics_double.h>

@@ -1,8 +1,8 @@
 #include "data/json.h"
 #include "data/prompts.h"
+#include "policy/inputs.h"
 #include "ppo/invariants.h"
 #include "ppo/ppo_run.h"
-#include "reward/inputs.h"
 
 #include <inttypes.h>
 #include <math.h>

@@ -1,10 +1,10 @@
 #include "ppo/ppo_train.h"
 
 #include "data/prompts.h"
+#include "policy/inputs.h"
 #include "policy/network_file.h"
 #include "ppo/invariants.h"
 #include "ppo/ppo_run.h"
-#include "reward/inputs.h"
 
 #include <inttypes.h>
 #include <math.h>

@@ -1,8 +1,8 @@
 #include "ppo/replay.h"
 
 #include "data/prompts.h"
+#include "policy/inputs.h"
 #include "ppo/difference.h"
-#include "reward/inputs.h"
 
 #include <inttypes.h>
 #include <stdio.h>

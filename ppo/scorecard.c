@@ -4,8 +4,8 @@
 #include "data/memory.h"
 #include "data/prompts.h"
 #include "data/store/store.h"
+#include "policy/inputs.h"
 #include "ppo/best_of_n.h"
-#include "reward/inputs.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -4,7 +4,7 @@
 #include "data/memory.h"
 #include "data/prompts.h"
 #include "policy/generate.h"
-#include "reward/inputs.h"
+#include "policy/inputs.h"
 
 #include <gsl/gsl_statistics_double.h>
 #include <gsl/gsl_statistics_float.h>

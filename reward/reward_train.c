@@ -3,8 +3,8 @@
 #include "data/memory.h"
 #include "data/prompts.h"
 #include "data/rng.h"
+#include "policy/inputs.h"
 #include "policy/network_file.h"
-#include "reward/inputs.h"
 #include "reward/reward_pairs.h"
 #include "reward/reward_scale.h"
 

@@ -5,7 +5,7 @@
 
 #include "data/json.h"
 #include "data/preference.h"
-#include "reward/inputs.h"
+#include "policy/inputs.h"
 #include "reward/labeller.h"
 #include "reward/reward_model.h"
 #include "reward/reward_pairs.h"

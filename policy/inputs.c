@@ -1,4 +1,4 @@
-#include "reward/inputs.h"
+#include "policy/inputs.h"
 
 #include "policy/network_file.h"
 
@@ -9,12 +9,7 @@ enum { TOKENIZER_BYTES_MAX = 256 << 20 };
 
 Status stage_path(char *path, const Stage *stage, const char *file)
 {
-    const int length = snprintf(path, STAGE_PATH, "%s/%s", stage->folder, file);
-    if (length >= STAGE_PATH) {
-        return status_fail(STATUS_USAGE, "%s/%s: longer than %d bytes", stage->folder, file,
-                           STAGE_PATH - 1);
-    }
-    return STATUS_OK;
+    return path_join(path, stage->folder, file);
 }
 
 Status input_network(Model *model, const char *run, const char *stage, const char *name)

@@ -1,6 +1,6 @@
-/* What earlier stages published, read by the stages of this floor and of the one above. */
-#ifndef REWARD_INPUTS_H
-#define REWARD_INPUTS_H
+/* What earlier stages published, read by the stages after them. */
+#ifndef POLICY_INPUTS_H
+#define POLICY_INPUTS_H
 
 #include "data/stage.h"
 #include "policy/model.h"
