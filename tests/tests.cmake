@@ -52,6 +52,7 @@ add_test(NAME oracle_losses COMMAND /usr/bin/python3
   ${CMAKE_SOURCE_DIR}/tests/oracle_losses.py $<TARGET_FILE:dump_losses>)
 rlhf_test(ppo_train ppo)
 rlhf_test(faults ppo)
+rlhf_test(conformance ppo)
 rlhf_test(replay ppo)
 rlhf_test(exact ppo)
 add_executable(dump_ppo tests/dump_ppo.c)
