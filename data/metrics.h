@@ -65,8 +65,8 @@ const double *metric_column(const MetricColumns *columns, const char *name); /* 
 void metric_columns_free(MetricColumns *columns);
 
 /* metrics.h5 from metrics.jsonl: /step as dimension scale and one float64 dataset a metric with
- * attributes units, long_name (the formula), averaged_over, healthy, comment (what an unhealthy value
- * means) and aliases, from the table; also valid netCDF-4. */
+ * attributes units, long_name (the formula), averaged_over, healthy, comment (what an unhealthy
+ * value means) and aliases, from the table; also valid netCDF-4. */
 Status metrics_publish(const char *path, const char *journal_path, const MetricTable *table,
                        Digest *digest);
 

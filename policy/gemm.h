@@ -6,7 +6,7 @@
 
 #include <stdbool.h>
 
-/* Row-major C (m, n) = op(A) op(B) + beta C, where op transposes when asked; k is the inner size. */
+/* Row-major C (m, n) = op(A) op(B) + beta C; op transposes when asked, k is the inner size. */
 void gemm(float *c, const float *a, const float *b, int m, int n, int k, bool transpose_a,
           bool transpose_b, float beta);
 

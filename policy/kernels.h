@@ -1,8 +1,9 @@
 /* The pieces of a transformer, forward and backward by hand, as pure functions over pointers and
  * sizes. Additions run in 16 fixed lanes, so every vector width gives the same bits.
  *
- * Legend: N rows of a block, C channels, H heads, T tokens of one sequence, V vocabulary. Backward
- * functions add to gradients of weights and write gradients of inputs, unless they say otherwise. */
+ * Legend: N rows of a block, C channels, H heads, T tokens of one sequence, V vocabulary.
+ * Backward functions add to gradients of weights and write gradients of inputs, unless they say
+ * otherwise. */
 #ifndef POLICY_KERNELS_H
 #define POLICY_KERNELS_H
 
@@ -57,8 +58,8 @@ void gelu_backward(float *out, float *dx, const float *x, size_t count);
  *
  * where t sees s <= t if causal, else all.
  *   out     (T, C)
- *   weight  (H, T, T)   kept for backward; entries past the last tile a row reaches are not written.
- *                       NULL: not kept, and backward computes it again
+ *   weight  (H, T, T)   kept for backward; entries past the last tile a row reaches are not
+ *                       written. NULL: not kept, and backward computes it again
  *   scratch (attention_scratch(T))
  *   qkv     (T, 3C)     q, then k, then v; each is H heads of C/H channels */
 void attention_forward(float *out, float *weight, float *scratch, const float *qkv, int T, int C,

@@ -50,7 +50,7 @@ typedef struct Exact {
     ExactJob job;
     Sequences prompts;
     int words, limit; /* W; tokens of the longest answer */
-    int nodes, leaves, answers; /* of a prompt; leaves: the last nodes, prefixes of limit - 1 words */
+    int nodes, leaves, answers; /* of a prompt; leaves: last nodes, prefixes of limit - 1 words */
     /* (prompts, edges) */
     double *logp, *reference_logp; /* of the token after the prefix, nats */
     double *score, *gold;          /* of answers; 0 where an edge ends none */

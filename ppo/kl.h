@@ -1,6 +1,7 @@
 /* Kullback-Leibler divergence from the policy to the reference: Schulman's estimators (2020,
  * "Approximating KL divergence"), the exact sum, and the controllers of its coefficient (Ziegler et
- * al. 2019, section 2.2). `change` is logp - reference_logp of a token drawn from the policy, nats. */
+ * al. 2019, section 2.2). `change` is logp - reference_logp of a token drawn from the policy, in
+ * nats. */
 #ifndef PPO_KL_H
 #define PPO_KL_H
 

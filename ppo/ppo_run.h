@@ -33,7 +33,7 @@ typedef struct PpoSamples {
 
 typedef struct PpoRun {
     const PpoJob *job;
-    PpoConfig learning; /* the settings as scoring and update read them: the job's, but for faults */
+    PpoConfig learning; /* the settings as scoring and update see them: the job's, but for faults */
     Tokenizer *tokenizer;
     Model policy, reference, reward_model, critic;
     Digest reference_digest, reward_digest; /* as they were at the start */

@@ -30,7 +30,7 @@ Status verify_rollout(double *value, Replay *replay);
  * journal. */
 Status verify_rollouts(VerifyReport *report, Replay *replay);
 
-/* Repeats updates first .. last; first 0: the one after every kept checkpoint and the very first. */
+/* Repeats updates first .. last; first 0: those after every kept checkpoint and the very first. */
 Status verify_updates(VerifyReport *report, Replay *replay, int64_t first, int64_t last);
 
 /* A file of the ppo stage is not what it was (`status`, STATUS_BROKEN): adds which number in it

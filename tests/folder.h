@@ -1,5 +1,5 @@
-/* A folder of its own for every test of a program that writes files. Tests that plan faults need not
- * switch them off: that is done before the folder goes. */
+/* A folder of its own for every test of a program that writes files. Tests that plan faults need
+ * not switch them off: that is done before the folder goes. */
 #ifndef TESTS_FOLDER_H
 #define TESTS_FOLDER_H
 

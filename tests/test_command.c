@@ -424,7 +424,8 @@ static void other_names_are_of_metrics_there_are(void **state)
     assert_null(metric_aliases(ppo, "objective/gold")); /* nobody else knows it */
     const char *kl = metric_aliases(ppo, "objective/kl");
     assert_non_null(strstr(kl, "verl actor/reward_kl_penalty (nats a token)"));
-    assert_non_null(strstr(metric_aliases(ppo, "val/explained_var"), "verl critic/vf_explained_var"));
+    const char *explained = metric_aliases(ppo, "val/explained_var");
+    assert_non_null(strstr(explained, "verl critic/vf_explained_var"));
     assert_non_null(strstr(metric_aliases(pipeline_stages[3].metrics, "accuracy"), "OpenRLHF acc"));
 }
 

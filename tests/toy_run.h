@@ -1,5 +1,5 @@
-/* A run directory small enough for a test: seven words, a gold that adds up what words are worth, and
- * an untrained policy that says all of them about equally often. */
+/* A run directory small enough for a test: seven words, a gold that adds up what words are worth,
+ * and an untrained policy that says all of them about equally often. */
 #ifndef TESTS_TOY_RUN_H
 #define TESTS_TOY_RUN_H
 
@@ -32,7 +32,8 @@ static double toy_gold(const Task *task, const TaskAnswer *answer)
     for (size_t i = 0; i < answer->response_count;) {
         for (int w = 0; w < TOY_WORDS; w++) {
             const size_t n = strlen(toy_word[w]);
-            if (answer->response_count - i >= n && memcmp(answer->response + i, toy_word[w], n) == 0) {
+            if (answer->response_count - i >= n &&
+                memcmp(answer->response + i, toy_word[w], n) == 0) {
                 gold += toy_worth[w];
                 i += n - 1;
                 break;
