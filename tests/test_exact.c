@@ -281,7 +281,7 @@ static void publish(const char *run, const char *stage_name, const char *name, c
                     const Tokenizer *tokenizer)
 {
     static const MetricInfo loss = {"heldout/loss", "nats", "made up", "nothing", NAN, NAN, ""};
-    static const MetricTable table = {&loss, 1};
+    static const MetricTable table = {.metrics = &loss, .count = 1};
     Stage stage = {.name = stage_name, .run = run, .seed = 5, .threads = 1};
     char names[NETWORK_FILES_MAX][128], path[STAGE_PATH + 16];
     const char *list[NETWORK_FILES_MAX + 1];
