@@ -79,7 +79,7 @@ static inline void world_enumerate(World *world)
                           .reference = &world->reference,
                           .reward_model = &world->reward_model,
                           .config = &world->config,
-                          .threads = 2};
+                          .threads = 1};
     exact_free(&world->exact);
     assert_ok(exact_open(&world->exact, &job));
 }
@@ -156,7 +156,7 @@ static inline void batch_score(Batch *batch, World *world)
                               .kl_exact = batch->kl_exact,
                               .raw_score = rollout->raw_score};
     PpoScorer scorer;
-    assert_ok(ppo_scorer_init(&scorer, world->policy.shape, WORLD_ROWS, WORLD_POSITIONS, 2));
+    assert_ok(ppo_scorer_init(&scorer, world->policy.shape, WORLD_ROWS, WORLD_POSITIONS, 1));
     assert_ok(ppo_score(&scorer, &scores, &networks, &batch->sequences, &batch->plan,
                         rollout->temperature));
     ppo_scorer_free(&scorer);
@@ -214,7 +214,7 @@ static inline void batch_of_samples(Batch *batch, World *world, int count, uint6
                                    .top_p = 1.0,
                                    .response_tokens = (int)world->task_config.response_tokens,
                                    .end = tokenizer_end(world->tokenizer),
-                                   .threads = 2,
+                                   .threads = 1,
                                    .seed = 3,
                                    .stage = RNG_TEST,
                                    .purpose = RNG_SAMPLING,
@@ -243,7 +243,7 @@ static inline void batch_gradient(float *gradient, World *world, const Batch *ba
     double sums[TRAINER_SUMS];
     int *index = calloc((size_t)batch->plan.blocks, sizeof *index);
     for (int b = 0; b < batch->plan.blocks; b++) index[b] = b;
-    assert_ok(trainer_init(&trainer, &world->policy, 8, 2, WORLD_ROWS, WORLD_POSITIONS,
+    assert_ok(trainer_init(&trainer, &world->policy, 8, 1, WORLD_ROWS, WORLD_POSITIONS,
                            batch->plan.blocks));
     assert_ok(trainer_gradient(sums, &trainer, &batch->sequences, &batch->plan, index,
                                batch->plan.blocks, ppo_policy_loss, &loss));

@@ -346,7 +346,7 @@ static void train(char run[64], World *at, int tokens)
     world_enumerate(at);
     publish_world(run, at);
     const PpoConfig config = run_config(STEPS);
-    assert_ok(run_stage(run, &at->task, &config, 2));
+    assert_ok(run_stage(run, &at->task, &config, 1));
 }
 
 static void k1_and_k3_sum_to_the_exact_kl(void **state)
@@ -550,7 +550,7 @@ static void bandit_finds_its_optimum(void **state)
     config.rollouts = 256;
     config.kl_coef = 0.3;
     config.optimiser.learning_rate = 3e-3;
-    assert_ok(run_stage(run, &at.task, &config, 2));
+    assert_ok(run_stage(run, &at.task, &config, 1));
 
     Model trained = {0};
     snprintf(path, sizeof path, "%s/ppo", run);
