@@ -54,6 +54,7 @@ add_test(NAME oracle_losses COMMAND /usr/bin/python3
 rlhf_test(ppo_train ppo)
 rlhf_test(invariants ppo)
 rlhf_test(faults ppo)
+target_sources(test_faults PRIVATE ${CMAKE_SOURCE_DIR}/tests/fault_checks.c)
 rlhf_test(conformance ppo)
 rlhf_test(replay ppo)
 rlhf_test(exact ppo)
