@@ -240,6 +240,48 @@ static void only_settings_that_count_change_what_a_stage_is_made_from(void **sta
     }
 }
 
+static void faults_are_listed_and_revealed(void **state)
+{
+    (void)state;
+    char folder[64], line[256];
+    JsonDocument *document;
+    assert_int_equal(rlhf("break"), STATUS_OK);
+    assert_out("score-early (ppo)\n  mistake  the score is paid one token before the last");
+    assert_int_equal(rlhf("break --list --json"), STATUS_OK);
+    assert_ok(json_parse(&document, STATUS_DATA, "break", out_text, strlen(out_text)));
+    assert_int_equal(json_kind(json_root(document)), JSON_ARRAY);
+    json_free(document);
+
+    test_folder(folder);
+    snprintf(line, sizeof line, "config new tiny --set break=hidden:3 --out %s/run", folder);
+    assert_int_equal(rlhf(line), STATUS_OK);
+    snprintf(line, sizeof line, "break --reveal %s/run", folder);
+    assert_int_equal(rlhf(line), STATUS_OK);
+    assert_out(" (ppo)\n  mistake  ");
+    assert_ok(io_remove_tree(folder));
+    assert_int_equal(rlhf("config show tiny --set break=score-erly"), STATUS_SETTINGS);
+    assert_error("break = score-erly: no such fault; did you mean score-early");
+}
+
+/* A sound run does not say that it is one; a fault counts for its own stage. */
+static void a_fault_is_a_setting_only_where_there_is_one(void **state)
+{
+    (void)state;
+    Settings settings;
+    Options options = {0};
+    Bytes text = {0};
+    assert_ok(settings_load(&settings, "tiny"));
+    assert_ok(settings_text(&text, &settings));
+    assert_null(strstr(text.data, "break"));
+    const Digest plain = made_from(&settings, "nowhere", 0);
+    assert_ok(settings_set(&settings, &options, "break=hidden:5"));
+    bytes_clear(&text);
+    assert_ok(settings_text(&text, &settings));
+    assert_non_null(strstr(text.data, "\"break\": \"hidden:5\""));
+    assert_true(digest_equal(plain, made_from(&settings, "nowhere", 0)));
+    bytes_free(&text);
+}
+
 static void a_stage_without_inputs_says_what_to_run(void **state)
 {
     (void)state;
@@ -447,6 +489,8 @@ int main(void)
         cmocka_unit_test(config_new_check_and_diff_agree),
         cmocka_unit_test(options_never_enter_the_settings),
         cmocka_unit_test(only_settings_that_count_change_what_a_stage_is_made_from),
+        cmocka_unit_test(faults_are_listed_and_revealed),
+        cmocka_unit_test(a_fault_is_a_setting_only_where_there_is_one),
         cmocka_unit_test(a_stage_without_inputs_says_what_to_run),
         cmocka_unit_test(a_dry_run_changes_nothing),
         cmocka_unit_test(lists_are_lists_on_numeric_settings_only),
