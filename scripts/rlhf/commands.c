@@ -77,6 +77,16 @@ static const Flag metrics_flags[] = {
     {0},
 };
 
+static const Flag inspect_flags[] = {
+    {"--step", NULL, "K", "a PPO step (default: the newest)"},
+    {"--sample", NULL, "I", "every token of this answer, counted from 0"},
+    {"--worst-gap", NULL, "N", "only the N answers whose score exceeds gold most, standardised"},
+    {"--sort", NULL, "BY", "score, gold, kl, gap or length, highest first (default: as stored)"},
+    {"--csv", NULL, NULL, "the same with all digits, texts whole"},
+    FLAG_JSON,
+    {0},
+};
+
 static const Flag generate_flags[] = {
     {"--prompt", "-p", "TEXT", "what to answer (default: held-out prompts of the task)"},
     {"--count", "-n", "N", "answers (default 1)"},
@@ -186,6 +196,14 @@ const Command commands[] = {
      .minimum = 1,
      .maximum = 1000,
      .flags = metrics_flags},
+    {.name = "inspect",
+     .run = command_inspect,
+     .arguments = "DIR",
+     .help = "the answers of a PPO step, or every token of one",
+     .example = "rlhf inspect runs/quickstart-s1 --step 20 --worst-gap 5",
+     .minimum = 1,
+     .maximum = 1,
+     .flags = inspect_flags},
     {.name = "generate",
      .run = command_generate,
      .arguments = "DIR[@STAGE|@STEP]",
