@@ -133,6 +133,19 @@ assert rows[int(sys.argv[1])]["answer"].startswith('\\x1b[2J",\\n"=\\xff\\x0d\\u
 assert all(row["gold"] == row["gap"] == "" for row in rows)
 PYTHON
 
+# --- a batch of one gold value: its part of the gap is 0, not noise over noise ---
+cp -r a c
+/usr/bin/python3 -c 'import h5py
+with h5py.File("c/ppo/rollouts/000001.h5", "r+") as file: file["rollout/gold"][...] = 0.1'
+expect 0 inspect c --step 1 --json
+/usr/bin/python3 -c 'import json, statistics
+samples = json.load(open("out"))["samples"]
+scores = [s["score"] for s in samples]
+mean, deviation = statistics.fmean(scores), statistics.pstdev(scores)
+assert all(abs(s["gap"] - (s["score"] - mean) / deviation) < 1e-9 for s in samples)
+' || fail "the gap with equal golds"
+[ "$(wc -L <answers.txt)" -le 100 ] || fail "the table is wider than 100 columns"
+
 # --- what cannot be asked ---
 expect 4 inspect b --step 2 --worst-gap 3
 says err "b: this task has no gold reward to tell the gap by"

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ANSWER_COLUMNS = 32 };
+enum { ANSWER_COLUMNS = 30 };
 
 typedef struct Look {
     FILE *out;
@@ -285,14 +285,16 @@ static bool has_gold(const Rollout *rollout)
     return true;
 }
 
-/* Adds `sign` times the standardised values; equal ones count as 0. */
+/* Adds `sign` times the standardised values. Values that are all equal add nothing; measured from
+ * the first one, they have a variance of exactly 0. */
 static void add_standardised(double *sum, const float *value, int count, double sign)
 {
+    const double origin = (double)value[0];
     double mean = 0, square = 0;
-    for (int i = 0; i < count; i++) mean += (double)value[i] / count;
-    for (int i = 0; i < count; i++) square += pow((double)value[i] - mean, 2) / count;
+    for (int i = 0; i < count; i++) mean += ((double)value[i] - origin) / count;
+    for (int i = 0; i < count; i++) square += pow((double)value[i] - origin - mean, 2) / count;
     for (int i = 0; i < count && square > 0; i++) {
-        sum[i] += sign * ((double)value[i] - mean) / sqrt(square);
+        sum[i] += sign * ((double)value[i] - origin - mean) / sqrt(square);
     }
 }
 
