@@ -388,20 +388,17 @@ static void check_mean(const Moments *moments, double expected)
     assert_close(mean, expected, 4.0 * sqrt(variance / moments->count), 0);
 }
 
-/* Answers to eight prompts by turns: the mean over the batch estimates the mean over prompts. */
-static void samples_estimate_the_exact_values(void **state)
+/* 20 fresh batches of 256 answers, to eight prompts by turns, against the exact values. k3's tail
+ * is heavy: its mean is only asked for below half a nat. */
+static void check_samples(World *at)
 {
-    (void)state;
-    start_again(&world);
-    world_enumerate(&world);
-    world_move(&world, 41, 0.04);
     ExactReport report;
-    assert_ok(exact_measure(&report, &world.exact, 0.1));
-    assert_in_range((int)(100 * report.kl), 5, 49);
+    assert_ok(exact_measure(&report, &at->exact, 0.1));
+    assert_true(report.kl > 0.05);
     Moments k1 = {0}, k3 = {0}, gold = {0}, proxy = {0}, entropy = {0}, chain = {0};
     for (uint64_t b = 0; b < 20; b++) {
         Batch batch;
-        batch_of_samples(&batch, &world, 256, b);
+        batch_of_samples(&batch, at, 256, b);
         const Rollout *rollout = &batch.rollout;
         for (int i = 0; i < rollout->count; i++) {
             double sum = 0.0, visited = 0.0;
@@ -420,11 +417,33 @@ static void samples_estimate_the_exact_values(void **state)
         batch_end(&batch);
     }
     check_mean(&k1, report.kl);
-    check_mean(&k3, report.kl);
+    if (report.kl < 0.5) check_mean(&k3, report.kl);
     check_mean(&chain, report.kl);
     check_mean(&gold, report.gold);
     check_mean(&proxy, report.proxy);
     check_mean(&entropy, report.entropy);
+}
+
+static void samples_estimate_the_exact_values(void **state)
+{
+    (void)state;
+    start_again(&world);
+    world_enumerate(&world);
+    world_move(&world, 41, 0.04);
+    ExactReport report;
+    assert_ok(exact_measure(&report, &world.exact, 0.1));
+    assert_true(report.kl < 0.5);
+    check_samples(&world);
+
+    char run[64];
+    World at;
+    train(run, &at, 3);
+    for (int k = 1; k <= POLICIES; k++) {
+        load_policy(&at, run, k * STEPS / POLICIES);
+        check_samples(&at);
+    }
+    assert_ok(io_remove_tree(run));
+    world_end(&at);
 }
 
 /* PPO's policy gradient over all answers, each weighted by its probability. */
