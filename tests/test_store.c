@@ -420,6 +420,34 @@ static hid_t hostile_file(void)
     return file;
 }
 
+/* A fork can catch another thread inside a library's lock; the child then waits for ever. */
+static int forks_that_hang;
+
+static void count_fork(void)
+{
+    if (forks_that_hang > 0) forks_that_hang--;
+}
+
+static void hang_in_child(void)
+{
+    while (forks_that_hang > 0) pause();
+}
+
+static void a_reader_that_stands_still_is_started_again(void **state)
+{
+    (void)state;
+    StoreContent content;
+    StoreImage *image;
+    assert_ok(store_create(&image));
+    fill(image);
+    assert_ok(store_publish(image, in("a.h5"), NULL));
+    assert_int_equal(pthread_atfork(count_fork, NULL, hang_in_child), 0);
+    forks_that_hang = 2; /* the first; counted down before each fork */
+    assert_ok(store_read(&content, in("a.h5"), NULL, sample, SAMPLE_FIELDS));
+    assert_int_equal(forks_that_hang, 0);
+    store_content_free(&content);
+}
+
 /* A dataset /x of float32 with these properties, unwritten; closes the properties. */
 static void add_dataset(hid_t file, int rank, const hsize_t *extent, hid_t properties)
 {
@@ -625,6 +653,7 @@ int main(void)
         IN_FOLDER(missing_foreign_and_truncated_files_are_refused),
         IN_FOLDER(damaged_files_never_hurt_the_reader),
         IN_FOLDER(a_crash_while_reading_is_a_refusal_with_a_name),
+        IN_FOLDER(a_reader_that_stands_still_is_started_again),
         IN_FOLDER(links_are_not_followed),
         IN_FOLDER(values_in_other_files_are_not_read),
         IN_FOLDER(unknown_filters_are_refused),

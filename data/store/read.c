@@ -15,13 +15,15 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { WALL_SECONDS = 120, ALIGNMENT = 64 };
+enum { WALL_SECONDS = 120, IDLE_SECONDS = 5, ATTEMPTS = 3, ALIGNMENT = 64 };
 
 typedef struct Child {
     pid_t pid;
     int from;
     double deadline; /* seconds, monotonic */
+    double work;     /* seconds of CPU it had used when last asked */
     bool late;
+    bool stuck; /* it neither says nor does anything */
     bool ended; /* its end of the pipe is closed */
 } Child;
 
@@ -37,15 +39,32 @@ static double now(void)
     return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
 }
 
-/* Waits for something to read; false: too late. */
+/* Seconds of CPU the child has used. */
+static double work_of(const Child *child)
+{
+    clockid_t clock;
+    struct timespec time = {0};
+    if (clock_getcpuclockid(child->pid, &clock) != 0) return 0.0;
+    clock_gettime(clock, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+/* Waits for something to read; false: too late, or the child stands still. A fork can catch another
+ * thread inside a library's lock (a sanitizer's allocator does not mind forks): such a child waits
+ * for ever and is told by its CPU clock, which does not move. */
 static bool wait_for(Child *child)
 {
     for (;;) {
         const double left = child->deadline - now();
+        const double patience = left < IDLE_SECONDS ? left : IDLE_SECONDS;
         struct pollfd watched = {.fd = child->from, .events = POLLIN};
-        const int ready = left > 0 ? poll(&watched, 1, (int)(left * 1000) + 1) : 0;
+        const int ready = left > 0 ? poll(&watched, 1, (int)(patience * 1000) + 1) : 0;
         if (ready > 0) return true;
-        if (ready == 0 || errno != EINTR) {
+        if (ready < 0 && errno == EINTR) continue;
+        const double work = work_of(child);
+        child->stuck = left > 0 && work <= child->work;
+        child->work = work;
+        if (child->stuck || left <= 0) {
             child->late = true;
             return false;
         }
@@ -154,6 +173,7 @@ static Status collect(StoreContent *content, Child *child, const StoreRequest *r
 /* How the child ended, where that explains `status`. */
 static Status explain(const Child *child, int ending, Status status)
 {
+    if (child->stuck) return status_fail(STATUS_FAILED, "its reader stands still");
     if (child->late) {
         return status_fail(STATUS_DATA, "the HDF5 library took more than %d s to read it",
                            WALL_SECONDS);
@@ -228,11 +248,14 @@ static Status start(Child *child, const StoreRequest *request)
 static Status parse(StoreContent *content, Bytes *image, const StoreField *schema, int count)
 {
     StoreRequest request = {.image = image, .schema = schema, .count = count};
-    Child child;
+    Child child = {.stuck = true};
+    Status status = STATUS_OK;
     TRY(measure_mapped(&request.mapped));
-    TRY(start(&child, &request));
-    const Status status = reap(&child, collect(content, &child, &request));
-    if (status != STATUS_OK) store_content_free(content);
+    for (int attempt = 0; child.stuck && attempt < ATTEMPTS; attempt++) {
+        TRY(start(&child, &request));
+        status = reap(&child, collect(content, &child, &request));
+        if (status != STATUS_OK) store_content_free(content);
+    }
     return status;
 }
 
