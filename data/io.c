@@ -100,7 +100,7 @@ Status io_publish(const char *path, const void *bytes, size_t count)
     if (status == STATUS_OK && call_rename(part, path) < 0) {
         status = call_fail(STATUS_IO, path, "rename into place");
     }
-    if (status != STATUS_OK) unlink(part);
+    if (status != STATUS_OK) (void)call_remove(part, false);
     if (call_close(descriptor) < 0 && status == STATUS_OK) {
         status = call_fail(STATUS_IO, path, "close");
     }

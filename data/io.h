@@ -63,8 +63,9 @@ Status io_lock(int *descriptor, const char *path);
 void io_unlock(int descriptor);
 
 /* For tests: the `call`-th system call of `kind` ("write", "fsync", "rename", "open", "close",
- * "read", "truncate", any: NULL) from now fails with errno `error` (a write with 0 is a short one);
- * `persistent`: all after it too. call 0: off. */
+ * "read", "truncate", "mkdir", "remove", any: NULL) from now fails with errno `error` (a write
+ * with 0 is a short one); `persistent`: all after it too. call 0: off. From outside a process:
+ * data/io_fault.h. */
 void io_fault(const char *kind, long call, int error, bool persistent);
 
 #endif

@@ -1,114 +1,120 @@
 #include "data/io_calls.h"
 
-#include "data/io.h"
+#include "data/io_fault.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-/* A planned fault. */
-static const char *fault_kind;
-static long fault_countdown; /* 0: none */
-static int fault_error;
-static bool fault_persistent;
+/* A call that is interrupted this often in a row is a call that fails. */
+enum { TRIES = 100 };
 
-void io_fault(const char *kind, long call, int error, bool persistent)
+static bool try_again(int *tries)
 {
-    fault_kind = kind;
-    fault_countdown = call;
-    fault_error = error;
-    fault_persistent = persistent;
-}
-
-/* True when this call is the one to fail; errno says with what. */
-static bool fault_strikes(const char *kind)
-{
-    if (fault_countdown == 0) return false;
-    if (fault_kind != NULL && strcmp(fault_kind, kind) != 0) return false;
-    if (fault_countdown > 1) {
-        fault_countdown--;
-        return false;
-    }
-    if (!fault_persistent) fault_countdown = 0;
-    errno = fault_error;
-    return true;
+    return errno == EINTR && ++*tries < TRIES;
 }
 
 int call_open(const char *path, int flags)
 {
-    int descriptor;
+    int descriptor, tries = 0;
     do {
-        descriptor = fault_strikes("open") ? -1 : open(path, flags | O_CLOEXEC, 0666);
-    } while (descriptor < 0 && errno == EINTR);
+        const bool fails = fault_before("open") == CALL_FAILS;
+        descriptor = fails ? -1 : open(path, flags | O_CLOEXEC, 0666);
+        fault_trace("open", descriptor, flags & O_CREAT, path);
+    } while (descriptor < 0 && try_again(&tries));
     return descriptor;
 }
 
 int call_close(int descriptor)
 {
-    const bool fails = fault_strikes("close");
+    const bool fails = fault_before("close") == CALL_FAILS;
     const int error = errno;
     const int result = close(descriptor);
-    if (fails) {
-        errno = error;
-        return -1;
-    }
+    fault_trace("close", result, descriptor, NULL);
+    if (fails) errno = error;
     /* Linux has closed the descriptor even so; a second close could hit somebody else's. */
-    return result < 0 && errno == EINTR ? 0 : result;
+    return (fails || result < 0) && errno != EINTR ? -1 : 0;
 }
 
 int call_rename(const char *from, const char *to)
 {
-    return fault_strikes("rename") ? -1 : rename(from, to);
+    const int result = fault_before("rename") == CALL_FAILS ? -1 : rename(from, to);
+    fault_trace("from", result, -1, from);
+    fault_trace("rename", result, -1, to);
+    return result;
+}
+
+int call_make_folder(const char *path)
+{
+    const int result = fault_before("mkdir") == CALL_FAILS ? -1 : mkdir(path, 0777);
+    fault_trace("mkdir", result, -1, path);
+    return result;
+}
+
+int call_remove(const char *path, bool is_folder)
+{
+    int result = -1;
+    if (fault_before("remove") != CALL_FAILS) result = is_folder ? rmdir(path) : unlink(path);
+    fault_trace("remove", result, -1, path);
+    return result;
 }
 
 int call_fsync(int descriptor)
 {
-    int result;
+    int result, tries = 0;
     do {
-        result = fault_strikes("fsync") ? -1 : fsync(descriptor);
-    } while (result < 0 && errno == EINTR);
+        result = fault_before("fsync") == CALL_FAILS ? -1 : fsync(descriptor);
+        fault_trace("fsync", result, descriptor, NULL);
+    } while (result < 0 && try_again(&tries));
     return result;
 }
 
 int call_truncate(int descriptor, off_t length)
 {
-    int result;
+    int result, tries = 0;
     do {
-        result = fault_strikes("truncate") ? -1 : ftruncate(descriptor, length);
-    } while (result < 0 && errno == EINTR);
+        result = fault_before("truncate") == CALL_FAILS ? -1 : ftruncate(descriptor, length);
+        fault_trace("truncate", result, descriptor, NULL);
+    } while (result < 0 && try_again(&tries));
     return result;
 }
 
 ssize_t call_read(int descriptor, void *bytes, size_t count)
 {
     ssize_t got;
+    int tries = 0;
     do {
-        got = fault_strikes("read") ? -1 : read(descriptor, bytes, count);
-    } while (got < 0 && errno == EINTR);
+        got = fault_before("read") == CALL_FAILS ? -1 : read(descriptor, bytes, count);
+        fault_trace("read", got, descriptor, NULL);
+    } while (got < 0 && try_again(&tries));
     return got;
 }
 
-/* One write; a fault with errno 0 makes it a short one. */
 static ssize_t write_once(int descriptor, const void *bytes, size_t count)
 {
-    if (fault_strikes("write")) {
-        if (errno != 0) return -1;
-        count = (count + 1) / 2;
-    }
-    return write(descriptor, bytes, count);
+    const CallFault fault = fault_before("write");
+    if (fault == CALL_SHORT || fault == CALL_TORN) count = (count + 1) / 2;
+    const ssize_t now = fault == CALL_FAILS ? -1 : write(descriptor, bytes, count);
+    fault_trace("write", now, descriptor, NULL);
+    if (fault == CALL_TORN) fault_kill();
+    return now;
 }
 
 int call_write(int descriptor, const void *bytes, size_t count, size_t *written)
 {
     size_t done = 0;
-    int result = 0;
+    int result = 0, tries = 0;
     while (done < count && result == 0) {
         const ssize_t now = write_once(descriptor, (const char *)bytes + done, count - done);
-        if (now > 0) done += (size_t)now;
+        if (now > 0) {
+            done += (size_t)now;
+            tries = 0;
+        }
         if (now == 0) errno = EIO; /* no progress and no reason */
-        if (now == 0 || (now < 0 && errno != EINTR)) result = -1;
+        if (now == 0 || (now < 0 && !try_again(&tries))) result = -1;
     }
     if (written != NULL) *written = done;
     return result;

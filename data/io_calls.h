@@ -1,17 +1,22 @@
-/* The system calls of data/io, each of which a test can make fail (io_fault). For data/io*.c only.
+/* The system calls of data/io, each of which a test can make fail (data/io_fault.h). For
+ * data/io*.c only.
  *
- * All retry EINTR and return as the call they wrap does: -1 and errno. */
+ * All return as the call they wrap does, -1 and errno; where it can be interrupted it is tried
+ * again, a hundred times in a row. */
 #ifndef DATA_IO_CALLS_H
 #define DATA_IO_CALLS_H
 
 #include "data/status.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
 int call_open(const char *path, int flags); /* mode 0666, close-on-exec */
 int call_close(int descriptor);             /* always closes, also when it reports a failure */
 int call_rename(const char *from, const char *to);
+int call_make_folder(const char *path); /* mode 0777 */
+int call_remove(const char *path, bool is_folder);
 int call_fsync(int descriptor);
 int call_truncate(int descriptor, off_t length);
 ssize_t call_read(int descriptor, void *bytes, size_t count);

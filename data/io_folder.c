@@ -50,7 +50,7 @@ Status io_free_space(uint64_t *bytes, const char *path)
 static Status make_one_folder(const char *path)
 {
     struct stat facts;
-    if (mkdir(path, 0777) == 0) {
+    if (call_make_folder(path) == 0) {
         if (call_sync_folder(path) < 0) return call_fail(STATUS_IO, path, "sync the folder");
         return STATUS_OK;
     }
@@ -80,7 +80,7 @@ Status io_rename(const char *from, const char *to)
 
 Status io_remove(const char *path)
 {
-    if (unlink(path) < 0 && errno != ENOENT) return call_fail(STATUS_IO, path, "remove");
+    if (call_remove(path, false) < 0 && errno != ENOENT) return call_fail(STATUS_IO, path, "remove");
     return STATUS_OK;
 }
 
@@ -182,7 +182,7 @@ Status io_usage(uint64_t *bytes, const char *folder)
 static Status remove_one(void *context, const char *path, const struct stat *facts)
 {
     (void)context;
-    const int result = S_ISDIR(facts->st_mode) ? rmdir(path) : unlink(path);
+    const int result = call_remove(path, S_ISDIR(facts->st_mode));
     if (result < 0 && errno != ENOENT) return call_fail(STATUS_IO, path, "remove");
     return STATUS_OK;
 }

@@ -20,7 +20,8 @@ Status memory_resize(void **block, size_t bytes);
 void memory_release(void *block);
 
 /* For tests: the `call`-th allocation from now fails (1 is the next); `persistent` fails all
- * after it too. 0 switches the fault off. */
+ * after it too. 0 switches the fault off. From outside: RLHF_MEMORY_FAULT=CALL[:persist] in the
+ * environment, for the calls from the start of the process. */
 void memory_fault(long call, int persistent);
 
 /* Text or bytes that grow. Zero-initialise; `data` is always followed by a NUL once something

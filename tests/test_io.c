@@ -63,7 +63,8 @@ static void publish_replaces_and_leaves_one_file(void **state)
 }
 
 /* Each system call of a publish fails in turn, once and for good: the old file stands, or, where
- * only the folder's sync failed, the new one; never a third thing, and no temporary name. */
+ * only the folder's sync failed, the new one; never a third thing, and no temporary name, unless
+ * removing it fails too. */
 static void publish_is_whole_or_not_at_all(void **state)
 {
     (void)state;
@@ -75,7 +76,7 @@ static void publish_is_whole_or_not_at_all(void **state)
             io_fault(NULL, call, EIO, persistent != 0);
             const Status status = io_publish(in("a"), "new!", 4);
             io_fault(NULL, 0, 0, false);
-            assert_int_equal(files_in_folder(), 1);
+            assert_in_range(files_in_folder(), 1, 1 + persistent);
             if (status == STATUS_OK) break;
 
             failures++;
