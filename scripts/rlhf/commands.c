@@ -106,6 +106,11 @@ static const Flag chat_flags[] = {
     {0},
 };
 
+static const Flag report_flags[] = {
+    {"--output", "-o", "FILE", "the file to write (default report.html in the first DIR)"},
+    {0},
+};
+
 static const Flag config_flags[] = {
     {"--out", "-o", "DIR", "new: the run directory to make"},
     FLAG_SET,
@@ -212,6 +217,14 @@ const Command commands[] = {
      .minimum = 2,
      .maximum = 1000,
      .flags = json_flags},
+    {.name = "report",
+     .run = command_report,
+     .arguments = "DIR... [-o FILE]",
+     .help = "one HTML file about one run or many, to open offline",
+     .example = "rlhf report runs/quickstart-s1",
+     .minimum = 1,
+     .maximum = 1000,
+     .flags = report_flags},
     {.name = "generate",
      .run = command_generate,
      .arguments = "DIR[@STAGE|@STEP]",

@@ -23,8 +23,7 @@ const char *terminal_plain(const Terminal *terminal)
     return terminal->colour ? "\033[0m" : "";
 }
 
-/* Bytes of the UTF-8 character that begins `text`, 0 where there is none; *point is its number. */
-static size_t utf8_character(uint32_t *point, const unsigned char *text, size_t count)
+size_t terminal_character(uint32_t *point, const unsigned char *text, size_t count)
 {
     const size_t length = text[0] < 0x80   ? 1
                           : text[0] < 0xc2 ? 0
@@ -43,8 +42,7 @@ static size_t utf8_character(uint32_t *point, const unsigned char *text, size_t 
     return *point < least[length] || surrogate || *point > 0x10ffff ? 0 : length;
 }
 
-/* Characters that would move the cursor or turn the direction of text. */
-static bool is_control(uint32_t point)
+bool terminal_is_control(uint32_t point)
 {
     return point < 0x20 || (point >= 0x7f && point < 0xa0) ||
            (point >= 0x202a && point <= 0x202e) || (point >= 0x2066 && point <= 0x2069);
@@ -55,12 +53,12 @@ Status terminal_escape(Bytes *out, const char *text, size_t count)
     for (size_t at = 0; at < count;) {
         uint32_t point = 0;
         const unsigned char *byte = (const unsigned char *)text + at;
-        const size_t length = utf8_character(&point, byte, count - at);
+        const size_t length = terminal_character(&point, byte, count - at);
         if (length == 0) {
             TRY(bytes_print(out, "\\x%02x", byte[0]));
         } else if (point == '\n') {
             TRY(bytes_text(out, "\\n"));
-        } else if (is_control(point)) {
+        } else if (terminal_is_control(point)) {
             TRY(bytes_print(out, point < 0x100 ? "\\x%02x" : "\\u%04x", (unsigned)point));
         } else {
             TRY(bytes_append(out, byte, length));

@@ -6,6 +6,7 @@
 #include "data/status.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 
 /* NO_COLOR and TERM=dumb are honoured. */
@@ -21,6 +22,10 @@ Terminal terminal_of(FILE *file);
 const char *terminal_bold(const Terminal *terminal);
 const char *terminal_plain(const Terminal *terminal);
 
+/* Bytes of the UTF-8 character that begins `text`, 0 where there is none; *point is its number. */
+size_t terminal_character(uint32_t *point, const unsigned char *text, size_t count);
+/* Characters that would move the cursor or turn the direction of text. */
+bool terminal_is_control(uint32_t point);
 /* Appends text of a model or a stranger: control characters, direction overrides and bytes that are
  * not UTF-8 are written as escapes (\n, \x1b). */
 Status terminal_escape(Bytes *out, const char *text, size_t count);
