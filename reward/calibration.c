@@ -90,6 +90,13 @@ void calibrate(Calibration *result, const double *gap, const double *gold_margin
     result->nll /= pairs;
     result->brier /= pairs;
     result->ece = bins_error(&bins);
+    for (int b = 0; b < CALIBRATION_BINS; b++) {
+        result->reliability[b] = (ReliabilityBin){
+            .pairs = (int)bins.n[b],
+            .confidence = bins.confidence[b] / bins.n[b],
+            .accuracy = bins.correct[b] / bins.n[b],
+        };
+    }
     result->gold_accuracy /= with_gold;
     result->ceiling /= with_gold;
     for (int b = 0; b < MARGIN_BINS; b++) result->margin_accuracy[b] /= result->margin_pairs[b];

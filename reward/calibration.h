@@ -7,6 +7,13 @@
 
 enum { CALIBRATION_BINS = 10, MARGIN_BINS = 5 };
 
+/* One bin of a reliability diagram; means over its pairs, NaN where it has none. */
+typedef struct ReliabilityBin {
+    int pairs;
+    double confidence; /* max(p, 1 - p), p the chance given to the label */
+    double accuracy;   /* share of labels agreed with, ties half */
+} ReliabilityBin;
+
 typedef struct Calibration {
     int pairs;
     double accuracy;       /* share of labels agreed with, ties half */
@@ -15,6 +22,7 @@ typedef struct Calibration {
     double nll;            /* mean softplus(-gap), nats */
     double ece;            /* expected calibration error, CALIBRATION_BINS equal bins on [0.5, 1] */
     double brier;          /* mean (p - 1)^2 where p is the chance given to the label */
+    ReliabilityBin reliability[CALIBRATION_BINS]; /* the bins of ece */
     /* gold_accuracy by |gold margin| / sigma in [0, .25), [.25, .5), [.5, 1), [1, 2), [2, inf); NaN
      * in a bin without pairs */
     double margin_accuracy[MARGIN_BINS];

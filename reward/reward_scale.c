@@ -1,7 +1,5 @@
 #include "reward/reward_scale.h"
 
-#include "data/json.h"
-#include "data/memory.h"
 #include "data/prompts.h"
 #include "policy/generate.h"
 #include "policy/inputs.h"
@@ -9,8 +7,6 @@
 #include <gsl/gsl_statistics_double.h>
 #include <gsl/gsl_statistics_float.h>
 #include <math.h>
-
-enum { FORMAT_VERSION = 1 }; /* of calibration.json */
 
 /* The answers and what is known of them; arrays: (count). */
 typedef struct Fresh {
@@ -111,44 +107,5 @@ Status reward_normalise(RewardScale *scale, Model *model, const RewardJob *job,
     sequences_free(&fresh.answers);
     sequences_free(&fresh.prompts);
     arena_free(&fresh.arena);
-    return status;
-}
-
-Status reward_write_calibration(const Stage *stage, const Calibration *calibration,
-                                const RewardScale *scale, const Model *model)
-{
-    Bytes text = {0};
-    JsonWriter w = json_writer(&text, 2);
-    json_open(&w, NULL, '{');
-    json_put_integer(&w, "format_version", FORMAT_VERSION);
-    json_put_integer(&w, "pairs", calibration->pairs);
-    json_put_number(&w, "accuracy", calibration->accuracy);
-    json_put_number(&w, "gold_accuracy", calibration->gold_accuracy);
-    json_put_number(&w, "ceiling", calibration->ceiling);
-    json_put_number(&w, "nll", calibration->nll);
-    json_put_number(&w, "ece", calibration->ece);
-    json_put_number(&w, "brier", calibration->brier);
-    json_open(&w, "margin_accuracy", '[');
-    for (int b = 0; b < MARGIN_BINS; b++) {
-        json_put_number(&w, NULL, calibration->margin_accuracy[b]);
-    }
-    json_close(&w);
-    json_open(&w, "margin_pairs", '[');
-    for (int b = 0; b < MARGIN_BINS; b++) json_put_integer(&w, NULL, calibration->margin_pairs[b]);
-    json_close(&w);
-    json_put_integer(&w, "answers", scale->answers);
-    json_put_number(&w, "gold_spearman", scale->gold_spearman);
-    json_put_number(&w, "length_correlation", scale->length_correlation);
-    json_put_number(&w, "mean", scale->mean);
-    json_put_number(&w, "std", scale->std);
-    json_put_number(&w, "reward_gain", (double)model->reward_gain);
-    json_put_number(&w, "reward_bias", (double)model->reward_bias);
-    json_put_integer(&w, "parameters", (int64_t)model->count);
-    json_close(&w);
-    char path[STAGE_PATH];
-    Status status = json_done(&w);
-    if (status == STATUS_OK) status = stage_path(path, stage, "calibration.json");
-    if (status == STATUS_OK) status = io_publish(path, text.data, text.count);
-    bytes_free(&text);
     return status;
 }

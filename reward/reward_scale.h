@@ -21,8 +21,4 @@ typedef struct RewardScale {
 Status reward_normalise(RewardScale *scale, Model *model, const RewardJob *job,
                         const Tokenizer *tokenizer, int64_t first_prompt);
 
-/* Publishes calibration.json in the stage's folder. */
-Status reward_write_calibration(const Stage *stage, const Calibration *calibration,
-                                const RewardScale *scale, const Model *model);
-
 #endif

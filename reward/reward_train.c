@@ -5,6 +5,7 @@
 #include "data/rng.h"
 #include "policy/inputs.h"
 #include "policy/network_file.h"
+#include "reward/calibration_file.h"
 #include "reward/reward_pairs.h"
 #include "reward/reward_scale.h"
 
@@ -332,7 +333,7 @@ static Status publish(Training *t)
     TRY(reward_normalise(&scale, &t->model, t->job, t->tokenizer, t->next_prompt));
     calibrate(&calibration, t->held_out.gap, t->held_out.gold_margin, t->held_out.count,
               scale.gold_std);
-    TRY(reward_write_calibration(stage, &calibration, &scale, &t->model));
+    TRY(calibration_write(stage, &calibration, &scale, &t->model));
 
     char names[NETWORK_FILES_MAX][128];
     const char *list[NETWORK_FILES_MAX + 2];

@@ -45,6 +45,14 @@ static void four_pairs_match_hand_numbers(void **state)
     assert_close(c.brier, brier, 1e-15, 0);
     /* confidences .881, .731, .5, .622 lie in four bins of ten */
     assert_close(c.ece, (1 - p[0] + 1 - p[1] + 0 + 1 - p[3]) / 4, 1e-14, 0);
+    static const double right[CALIBRATION_BINS] = {0.5, NAN, 1, NAN, 0, NAN, NAN, 1, NAN, NAN};
+    const double sure[CALIBRATION_BINS] = {0.5, NAN, p[3], NAN, 1 - p[1], NAN, NAN, p[0], NAN, NAN};
+    for (int b = 0; b < CALIBRATION_BINS; b++) {
+        const ReliabilityBin *bin = &c.reliability[b];
+        assert_int_equal(bin->pairs, isnan(right[b]) ? 0 : 1);
+        assert_true(bin->pairs == 0 ? isnan(bin->accuracy) : bin->accuracy == right[b]);
+        if (bin->pairs > 0) assert_close(bin->confidence, sure[b], 1e-15, 0);
+    }
     static const int pairs[MARGIN_BINS] = {0, 1, 1, 1, 1};
     static const double accuracy[MARGIN_BINS] = {NAN, 0.5, 0, 1, 1};
     for (int b = 0; b < MARGIN_BINS; b++) {
@@ -52,6 +60,29 @@ static void four_pairs_match_hand_numbers(void **state)
         if (b > 0) assert_close(c.margin_accuracy[b], accuracy[b], 0, 0);
     }
     assert_true(isnan(c.margin_accuracy[0]));
+}
+
+static void the_bins_of_a_diagram_add_up_to_its_error(void **state)
+{
+    (void)state;
+    enum { N = 500 };
+    double gap[N], gold[N];
+    for (int i = 0; i < N; i++) {
+        gap[i] = 8 * fmod(i * 0.618033988749895, 1.0) - 2;
+        gold[i] = NAN;
+    }
+    Calibration c;
+    calibrate(&c, gap, gold, N, NAN);
+    double error = 0;
+    int pairs = 0;
+    for (int b = 0; b < CALIBRATION_BINS; b++) {
+        const ReliabilityBin *bin = &c.reliability[b];
+        assert_true(bin->confidence >= 0.5 + 0.05 * b && bin->confidence <= 0.55 + 0.05 * b);
+        error += bin->pairs * fabs(bin->confidence - bin->accuracy) / N;
+        pairs += bin->pairs;
+    }
+    assert_int_equal(pairs, N);
+    assert_close(error, c.ece, 1e-14, 0);
 }
 
 static void margins_are_counted_in_standard_deviations(void **state)
@@ -124,6 +155,7 @@ int main(void)
         cmocka_unit_test(calibration_error_matches_hand_numbers),
         cmocka_unit_test(a_confidence_on_an_edge_belongs_to_the_bin_below),
         cmocka_unit_test(four_pairs_match_hand_numbers),
+        cmocka_unit_test(the_bins_of_a_diagram_add_up_to_its_error),
         cmocka_unit_test(margins_are_counted_in_standard_deviations),
         cmocka_unit_test(without_gold_only_labels_count),
         cmocka_unit_test(a_perfect_judge_has_no_calibration_error),
