@@ -1,0 +1,240 @@
+"""What the harnesses that kill, starve and crowd whole runs share: a run so small that it takes well
+below a second, its fingerprint, the trace of its I/O calls, and what a death left committed.
+
+For tests/kill_run.py, tests/fault_run.py and tests/crowd_run.py.
+"""
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+
+STAGES = ["pretrain", "sft", "label", "reward", "ppo", "evaluate"]
+SETTINGS = {
+    "task": {"name": "exact", "response_tokens": 2, "documents": 40, "demonstrations": 16},
+    "model": {"channels": 8, "layers": 1, "heads": 1, "positions": 16},
+    "pretrain": {"steps": 3, "batch": 8, "shards": 2, "evaluate_every": 2},
+    "sft": {"epochs": 1, "batch": 8, "shards": 2, "evaluate_every": 2},
+    "label": {"pairs": 18},
+    "reward": {"epochs": 1, "batch": 8, "shards": 2, "evaluate_every": 2,
+               "normalise_answers": 16},
+    "ppo": {"steps": 3, "rollouts": 8, "epochs": 1, "minibatches": 2, "shards": 2,
+            "sample_every": 2, "missing_eos": "none", "kl_controller": "adaptive"},
+    "evaluate": {"prompts": 8, "samples": 4, "best_of_prompts": 4, "best_of_pool": 4},
+    "rollout": {"text_rows": 4},
+}
+# What may differ between equal runs.
+FREE = re.compile(r"(^|/)(run\.json|log\.txt|lock|timings\.jsonl|events\.out\.tfevents[^/]*)$")
+TIMEOUT = 120  # seconds that a run of this size never takes
+
+
+class Failure(Exception):
+    """A promise that did not hold."""
+
+
+class Lost(Failure):
+    """A committed step was not what a life went on from."""
+
+
+class OtherBits(Failure):
+    """The end is not the undisturbed run's."""
+
+
+def demand(held, text, kind=Failure):
+    if not held:
+        raise kind(text)
+
+
+class Torture:
+    """One program under test, and a scratch folder with the run that nothing disturbed."""
+
+    def __init__(self, rlhf):
+        self.rlhf = os.path.abspath(rlhf)
+        self.folder = tempfile.mkdtemp(prefix="rlhf-torture-")
+        self.settings = os.path.join(self.folder, "small.json")
+        with open(self.settings, "w", encoding="utf-8") as file:
+            json.dump(SETTINGS, file)
+
+    def close(self):
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def path(self, *names):
+        return os.path.join(self.folder, *names)
+
+    def command(self, run, threads=1, extra=()):
+        return [self.rlhf, "run", "small.json", "--out", run, "--resume", "--set",
+                "checkpoint_seconds=0.000001", "--set", f"threads={threads}", *extra]
+
+    def environment(self, **variables):
+        return {**os.environ, "OMP_WAIT_POLICY": "passive", **variables}
+
+    def life(self, run, threads=1, extra=(), **variables):
+        """One life of `run`: its exit status (negative: the signal it died of) and its errors."""
+        done = subprocess.run(self.command(run, threads, extra), cwd=self.folder,
+                              env=self.environment(**variables), stdin=subprocess.DEVNULL,
+                              stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=TIMEOUT,
+                              check=False)
+        return done.returncode, done.stderr.decode("utf-8", "replace")
+
+    def undisturbed(self, name="undisturbed"):
+        """The reference: its fingerprint and the calls it made."""
+        trace = self.path(name + ".trace")
+        status, errors = self.life(name, RLHF_IO_TRACE=trace)
+        demand(status == 0, f"the undisturbed run: exit status {status}: {errors}")
+        self.reference = fingerprint(self.path(name))
+        demand(len(self.reference) > 40, f"only {len(self.reference)} files are compared")
+        self.calls = read_trace(trace)
+        return self.reference
+
+    def finish(self, run, before, threads, **variables):
+        """Resumes `run` after a death that left `before`; every promise must hold."""
+        status, errors = self.life(run, threads, **variables)
+        demand(status == 0, f"resuming: exit status {status}: {last_line(errors)}")
+        self.check(run, before)
+
+    def keeps(self, run, before):
+        """No committed step was lost by the life since `before`."""
+        for stage in STAGES:
+            lost = steps_lost(self.path(run, stage), before.get(stage))
+            demand(not lost, f"{stage}: {lost}", Lost)
+
+    def check(self, run, before):
+        """Nor that, and the run ended in the undisturbed one's bits."""
+        self.keeps(run, before)
+        differ = differences(self.reference, fingerprint(self.path(run)))
+        demand(not differ, "other bits: " + ", ".join(differ[:4]), OtherBits)
+
+
+def last_line(text):
+    lines = text.strip().splitlines()
+    return lines[-1] if lines else "(nothing said)"
+
+
+def fingerprint(run):
+    """The hash of every file that equal runs have in common, hidden ones and leftovers too."""
+    found = {}
+    for base, _, names in os.walk(run):
+        for name in names:
+            path = os.path.join(base, name)
+            short = os.path.relpath(path, run)
+            if FREE.search(short):
+                continue
+            with open(path, "rb") as file:
+                found[short] = hashlib.sha256(file.read()).hexdigest()
+    return found
+
+
+def is_checkpoint(path):
+    return re.search(r"/checkpoints/step-\d+/[^/.][^/]*$", path) is not None
+
+
+def differences(wanted, found):
+    """Files that are missing, too many or of other bytes. A checkpoint that only a death kept (it
+    came between a stage's manifest and the clearing up) is no difference."""
+    result = [f"{path} is missing" for path in wanted if path not in found]
+    for path, digest in found.items():
+        if path not in wanted:
+            if not is_checkpoint(path):
+                result.append(f"{path} should not be there")
+        elif digest != wanted[path]:
+            result.append(f"{path} differs")
+    return result
+
+
+# ---- what is committed ----
+
+def timing_steps(folder):
+    """The steps of timings.jsonl, a torn last line dropped."""
+    try:
+        with open(os.path.join(folder, "timings.jsonl"), "rb") as file:
+            text = file.read()
+    except FileNotFoundError:
+        return []
+    return [json.loads(line)["step"] for line in text[:text.rfind(b"\n") + 1].splitlines()]
+
+
+def committed_steps(folder):
+    """Steps whose checkpoint has its manifest in place."""
+    try:
+        names = os.listdir(os.path.join(folder, "checkpoints"))
+    except FileNotFoundError:
+        return []
+    return sorted(int(name[5:]) for name in names if re.fullmatch(r"step-\d+", name) and
+                  os.path.exists(os.path.join(folder, "checkpoints", name, "manifest.json")))
+
+
+def state_of(run):
+    """What a death left, stage by stage; to be asked before resuming."""
+    state = {}
+    for stage in STAGES:
+        folder = os.path.join(run, stage)
+        if not os.path.isdir(folder):
+            continue
+        steps = committed_steps(folder)
+        state[stage] = {"committed": steps[-1] if steps else 0, "timed": timing_steps(folder),
+                        "finished": os.path.exists(os.path.join(folder, "manifest.json"))}
+    return state
+
+
+def steps_lost(folder, before):
+    """None, or what went wrong: the resumed life began before the newest committed step."""
+    if before is None:
+        return None
+    now, timed = timing_steps(folder), before["timed"]
+    if before["finished"]:
+        return None if now == timed else "it was finished and has been done again"
+    if before["committed"] == 0:
+        return None
+    if now[:len(timed)] != timed:
+        return f"begun anew; step {before['committed']} was committed"
+    again = now[len(timed):]
+    if again and again[0] <= before["committed"]:
+        return f"step {again[0]} was done again; step {before['committed']} was committed"
+    return None
+
+
+# ---- the calls ----
+
+class Call:
+    """One I/O call as RLHF_IO_TRACE tells it."""
+
+    def __init__(self, line):
+        self.kind, result, descriptor, self.path = line.rstrip("\n").split(" ", 3)
+        self.result, self.descriptor = int(result), int(descriptor)
+        self.creates = self.kind == "open" and self.descriptor != 0
+        self.source = None
+
+
+def read_trace(path):
+    """The calls in order; a rename carries where from."""
+    calls, source = [], None
+    with open(path, encoding="utf-8") as file:
+        for line in file:
+            call = Call(line)
+            if call.kind == "from":
+                source = call.path
+                continue
+            call.source = source if call.kind == "rename" else None
+            calls.append(call)
+    return calls
+
+
+def places(calls, run):
+    """For each call: the stage it belongs to (None: the run's own files), and whether it lies inside
+    the commit of a checkpoint: from the first temporary file to the folder's sync."""
+    result, stage, inside, renamed = [], None, False, False
+    for call in calls:
+        if call.path.startswith(run + "/"):
+            part = call.path[len(run) + 1:].split("/")[0]
+            stage = part if part in STAGES else None
+        if call.kind == "mkdir" and "/tmp-step-" in call.path:
+            inside, renamed = True, False
+        result.append((stage, inside))
+        if call.kind == "rename" and re.search(r"/checkpoints/step-\d+$", call.path):
+            renamed = True
+        if renamed and call.kind == "fsync":
+            inside = renamed = False
+    return result
+
