@@ -3,11 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { ATTRIBUTE_BYTES_MAX = 1 << 16, FILTERS_MAX = 3, RATIO_MAX = 1000 };
-
-/* Below this a file may declare more than RATIO_MAX times what it stores: small all-zero columns
- * pack that well. */
-#define RATIO_FREE ((size_t)1 << 24)
+enum { ATTRIBUTE_BYTES_MAX = 1 << 16, FILTERS_MAX = 3 };
 
 Status gate_context(Status status, const StoreField *field)
 {
@@ -205,7 +201,7 @@ static Status check_stored(const GateItem *item, hid_t set, hid_t properties)
         return status_fail(STATUS_DATA, "it stores %llu bytes, not %zu", (unsigned long long)stored,
                            item->bytes);
     }
-    if (item->bytes > RATIO_FREE && item->bytes / RATIO_MAX > stored) {
+    if (item->bytes > STORE_RATIO_FREE && item->bytes / STORE_RATIO_MAX > stored) {
         return status_fail(STATUS_DATA, "it declares %zu bytes and stores %llu", item->bytes,
                            (unsigned long long)stored);
     }

@@ -64,7 +64,12 @@ Status gate_measure(size_t *bytes, const size_t *extent, const StoreField *field
 /* Puts the field's name in front. */
 Status gate_context(Status status, const StoreField *field);
 
-/* ---- child.c, read.c ---- */
+/* A file may declare this many times what it stores, and on top of it as much as small columns of
+ * zeros, which pack better. */
+#define STORE_RATIO_MAX ((size_t)1000)
+#define STORE_RATIO_FREE ((size_t)1 << 24)
+
+/* ---- child.c, reply.c, read.c ---- */
 
 enum { STORE_CPU_SECONDS = 30, STORE_REFUSAL_MAX = 1024 };
 
@@ -91,6 +96,15 @@ typedef struct StoreRequest {
     int count;
     size_t mapped; /* bytes of address space the parent had */
 } StoreRequest;
+
+/* Where the child's bytes come from: all `count` of them, or a failure. */
+typedef struct StoreSource {
+    Status (*receive)(void *context, void *bytes, size_t count);
+    void *context;
+} StoreSource;
+
+/* Takes all that a child says in answer to `request`. *content is set where it succeeds. */
+Status store_collect(StoreContent *content, const StoreSource *source, const StoreRequest *request);
 
 /* The whole life of the child: confines itself, answers to the pipe's end `to`, exits. */
 _Noreturn void store_child(int to, pid_t parent, const StoreRequest *request);

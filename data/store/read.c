@@ -1,9 +1,7 @@
 /* Reading: the parent reads the file's bytes, checks their hash and forks; the child, which may
  * open nothing and has little memory and time, parses them and sends plain arrays through a pipe.
- * The parent believes nothing of it: what comes is checked against the schema again. */
+ * The parent believes nothing of it: what comes is checked against the schema again (reply.c). */
 #include "data/store/private.h"
-
-#include "data/memory.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -15,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { WALL_SECONDS = 120, IDLE_SECONDS = 5, ATTEMPTS = 3, ALIGNMENT = 64 };
+enum { WALL_SECONDS = 120, IDLE_SECONDS = 5, ATTEMPTS = 3 };
 
 typedef struct Child {
     pid_t pid;
@@ -26,11 +24,6 @@ typedef struct Child {
     bool stuck; /* it neither says nor does anything */
     bool ended; /* its end of the pipe is closed */
 } Child;
-
-static size_t rounded(size_t bytes)
-{
-    return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-}
 
 static double now(void)
 {
@@ -71,8 +64,9 @@ static bool wait_for(Child *child)
     }
 }
 
-static Status receive(Child *child, void *bytes, size_t count)
+static Status receive(void *context, void *bytes, size_t count)
 {
+    Child *child = context;
     char *at = bytes;
     while (count > 0 && wait_for(child)) {
         const ssize_t got = read(child->from, at, count);
@@ -86,88 +80,6 @@ static Status receive(Child *child, void *bytes, size_t count)
     }
     if (count == 0) return STATUS_OK;
     return status_fail(STATUS_DATA, "reading it stopped half-way");
-}
-
-/* The refusal that `reply` announces. The text goes to a terminal: printable ASCII only. */
-static Status receive_refusal(Child *child, const StoreReply *reply)
-{
-    char text[STORE_REFUSAL_MAX + 1] = "";
-    if (reply->bytes > STORE_REFUSAL_MAX)
-        return status_fail(STATUS_DATA, "refused without a reason");
-    TRY(receive(child, text, reply->bytes));
-    text[reply->bytes] = '\0';
-    for (char *c = text; *c != '\0'; c++) {
-        if (*c < ' ' || *c > '~') *c = '?';
-    }
-    return status_fail(reply->code == STATUS_FAILED ? STATUS_FAILED : STATUS_DATA, "%s", text);
-}
-
-static Status receive_reply(StoreReply *reply, Child *child)
-{
-    TRY(receive(child, reply, sizeof *reply));
-    if (reply->kind == STORE_REFUSED) return receive_refusal(child, reply);
-    return STATUS_OK;
-}
-
-static Status receive_headers(StoreArray *arrays, size_t *total, Child *child,
-                              const StoreRequest *request)
-{
-    for (int i = 0; i < request->count; i++) {
-        const StoreField *field = &request->schema[i];
-        StoreReply reply;
-        size_t bytes;
-        TRY(receive_reply(&reply, child));
-        if (reply.kind == STORE_ABSENT && field->optional) continue;
-        if (reply.kind != STORE_PRESENT) {
-            return gate_context(status_fail(STATUS_DATA, "missing"), field);
-        }
-        for (int d = 0; d < field->rank; d++) arrays[i].extent[d] = reply.extent[d];
-        TRY(gate_context(gate_measure(&bytes, arrays[i].extent, field), field));
-        if (bytes > STORE_CONTENT_MAX || *total > STORE_CONTENT_MAX - bytes) {
-            return gate_context(status_fail(STATUS_DATA, "%zu bytes are too many", bytes), field);
-        }
-        arrays[i].present = true;
-        arrays[i].count = bytes / store_type_size(field->type);
-        *total += rounded(bytes);
-    }
-    return STATUS_OK;
-}
-
-static Status receive_data(char *data, StoreArray *arrays, Child *child,
-                           const StoreRequest *request)
-{
-    for (int i = 0; i < request->count; i++) {
-        const StoreField *field = &request->schema[i];
-        const size_t bytes = arrays[i].count * store_type_size(field->type);
-        StoreReply reply;
-        if (!arrays[i].present) continue;
-        TRY(receive_reply(&reply, child));
-        if (reply.kind != STORE_DATA || reply.bytes != bytes) {
-            return gate_context(status_fail(STATUS_DATA, "its values do not fit its shape"), field);
-        }
-        TRY(receive(child, data, bytes));
-        arrays[i].data = data;
-        data += rounded(bytes);
-    }
-    return STATUS_OK;
-}
-
-/* Everything the child sends. content->memory holds the arrays' headers, then their data. */
-static Status collect(StoreContent *content, Child *child, const StoreRequest *request)
-{
-    const size_t heads = rounded((size_t)request->count * sizeof(StoreArray));
-    void *block = NULL;
-    size_t total = 0;
-    TRY(memory_claim(&block, heads));
-    Status status = receive_headers(block, &total, child, request);
-    if (status == STATUS_OK) status = memory_resize(&block, heads + total);
-    if (status == STATUS_OK) status = receive_data((char *)block + heads, block, child, request);
-    if (status != STATUS_OK) {
-        memory_release(block);
-        return status;
-    }
-    *content = (StoreContent){.count = request->count, .array = block, .memory = block};
-    return STATUS_OK;
 }
 
 /* How the child ended, where that explains `status`. */
@@ -253,7 +165,8 @@ static Status parse(StoreContent *content, Bytes *image, const StoreField *schem
     TRY(measure_mapped(&request.mapped));
     for (int attempt = 0; child.stuck && attempt < ATTEMPTS; attempt++) {
         TRY(start(&child, &request));
-        status = reap(&child, collect(content, &child, &request));
+        const StoreSource source = {receive, &child};
+        status = reap(&child, store_collect(content, &source, &request));
         if (status != STATUS_OK) store_content_free(content);
     }
     return status;

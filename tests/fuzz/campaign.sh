@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Fuzzes each target for SECONDS, JOBS of them side by side, from its seeds and what an earlier
+# campaign found: tests/fuzz/campaign.sh SECONDS [JOBS [TARGET...]]
+# An input may take 1 s and 512 MB. Exit status 1 when one crashed, hung, leaked or took more; it
+# lies in build-fuzz/found then, to be mended and kept in tests/fuzz/seeds.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+seconds=${1:?usage: tests/fuzz/campaign.sh SECONDS [JOBS [TARGET...]]}
+jobs=${2:-2}
+shift $(($# < 2 ? $# : 2))
+targets=("$@")
+[ $# -gt 0 ] || targets=(settings jsonl manifest journal tokenizer reply)
+
+build=${FUZZ_BUILD:-build-fuzz}
+cmake --preset fuzz -B "$build" >/dev/null
+cmake --build "$build" --target fuzz_targets -j"$(nproc)" | grep -E 'warning|error' || true
+mkdir -p "$build/found"
+
+export build seconds
+export ASAN_OPTIONS=detect_leaks=1:quarantine_size_mb=16:allocator_may_return_null=1
+export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
+fuzz() { # target
+  mkdir -p "$build/corpus/$1"
+  local status=0
+  "$build/fuzz_$1" -max_total_time="$seconds" -timeout=1 -rss_limit_mb=512 -max_len=65536 \
+    -print_final_stats=1 -dict=tests/fuzz/json.dict -artifact_prefix="$build/found/$1-" \
+    "$build/corpus/$1" "tests/fuzz/seeds/$1" >"$build/found/$1.log" 2>&1 || status=$?
+  local runs covered
+  runs=$(grep -oP 'number_of_executed_units: \K[0-9]+' "$build/found/$1.log" | tail -1)
+  covered=$(grep -oP ' cov: \K[0-9]+' "$build/found/$1.log" | tail -1)
+  echo "fuzz_$1: ${runs:-0} inputs, ${covered:-0} edges, exit status $status"
+  if [ "$status" -ne 0 ]; then tail -n 40 "$build/found/$1.log"; fi
+  return "$status"
+}
+export -f fuzz
+printf '%s\n' "${targets[@]}" | xargs -P "$jobs" -I{} bash -c 'fuzz {} || exit 1'
