@@ -7,7 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { FORMAT_VERSION = 1 };
+/* Version 1 did not end in a hash of its own; no single bit makes a 1 of the 2. */
+enum { FORMAT_VERSION = 2, FORMAT_UNSEALED = 1 };
 static const size_t manifest_max = (size_t)1 << 20;
 
 /* A name that stays inside the folder. */
@@ -77,6 +78,29 @@ static void put_file(JsonWriter *writer, const char *key, const ManifestFile *fi
     json_close(writer);
 }
 
+/* The last lines: the hash of all that stands before them. */
+enum { SEAL_TEXT = 64 };
+
+static int write_seal(char seal[SEAL_TEXT], const char *text, size_t count)
+{
+    char digest[DIGEST_TEXT];
+    digest_text(digest, digest_of(text, count));
+    return snprintf(seal, SEAL_TEXT, ",\n  \"xxh3_128\": \"%s\"\n}\n", digest);
+}
+
+/* A flipped bit anywhere, and be it in a blank, must not make another manifest of this one. */
+static Status check_seal(const Bytes *text, const char *path)
+{
+    char seal[SEAL_TEXT];
+    const size_t length = (size_t)write_seal(seal, "", 0);
+    if (text->count >= length) {
+        const size_t before = text->count - length;
+        write_seal(seal, text->data, before);
+        if (memcmp(text->data + before, seal, length) == 0) return STATUS_OK;
+    }
+    return status_fail(STATUS_DATA, "%s: does not end in the hash of its text", path);
+}
+
 static Status write_text(Bytes *out, const Manifest *manifest)
 {
     char made_from[DIGEST_TEXT];
@@ -91,8 +115,9 @@ static Status write_text(Bytes *out, const Manifest *manifest)
     json_open(&writer, "files", '[');
     for (int i = 0; i < manifest->count; i++) put_file(&writer, NULL, &manifest->file[i]);
     json_close(&writer);
-    json_close(&writer);
-    return json_done(&writer);
+    TRY(writer.status);
+    char seal[SEAL_TEXT];
+    return bytes_append(out, seal, (size_t)write_seal(seal, out->data, out->count));
 }
 
 Status manifest_write(Manifest *manifest, const char *folder)
@@ -142,15 +167,21 @@ static Status take_files(Manifest *manifest, Json files)
     return STATUS_OK;
 }
 
-static Status take_manifest(Manifest *manifest, Json root)
+static Status check_version(Json root, const Bytes *text, const char *path)
 {
     int64_t version;
-    const char *stage;
     TRY(json_get_integer(&version, root, "format_version"));
+    if (version == FORMAT_UNSEALED) return STATUS_OK;
     if (version != FORMAT_VERSION) {
         return json_fail(root, "format_version = %" PRId64 ": this program reads %d", version,
                          FORMAT_VERSION);
     }
+    return check_seal(text, path);
+}
+
+static Status take_manifest(Manifest *manifest, Json root)
+{
+    const char *stage;
     TRY(json_get_text(&stage, root, "stage"));
     if (strlen(stage) >= sizeof manifest->stage) return json_fail(root, "stage: name too long");
     snprintf(manifest->stage, sizeof manifest->stage, "%s", stage);
@@ -177,6 +208,7 @@ Status manifest_read(Manifest *manifest, const char *folder)
     if (status == STATUS_OK) {
         status = json_parse(&document, STATUS_DATA, path, text.data, text.count);
     }
+    if (status == STATUS_OK) status = check_version(json_root(document), &text, path);
     if (status == STATUS_OK) status = take_manifest(manifest, json_root(document));
     if (status == STATUS_OK) manifest->own = digest_of(text.data, text.count);
     json_free(document);
