@@ -81,7 +81,9 @@ static Status open_journals(Stage *stage)
 
     TRY(path_join(path, stage->folder, timings_name));
     TRY(cut_torn_line(path));
-    return io_log_open(&stage->timings, path, !stage->resumed);
+    TRY(io_log_open(&stage->timings, path, !stage->resumed));
+    if (!stage->tensorboard) return STATUS_OK;
+    return events_open(&stage->events, stage->folder, stage->step, stage->run, stage->config);
 }
 
 static Status find_checkpoint(Stage *stage)
@@ -105,6 +107,7 @@ Status stage_open(Stage *stage, const MetricTable *table)
     stage->table = table;
     stage->metrics = (Journal){.log.descriptor = -1};
     stage->timings = (IoLog){.descriptor = -1};
+    stage->events = (EventLog){.log.descriptor = -1};
     stage->step = 0;
     stage->last_step = stage->spare[0] = stage->spare[1] = -1;
     stage->last_checkpoint = stage->last_record = stage_seconds();
@@ -139,11 +142,21 @@ static Status record_timing(Stage *stage, int64_t step, int64_t tokens)
     return io_log_append(&stage->timings, line, (size_t)length);
 }
 
+/* The same row for TensorBoard. */
+static Status record_events(Stage *stage, int64_t step, const double *value)
+{
+    for (int i = 0; i < stage->table->count; i++) {
+        TRY(events_scalar(&stage->events, stage->table->metrics[i].name, value[i]));
+    }
+    return events_write(&stage->events, step);
+}
+
 Status stage_record(Stage *stage, int64_t step, int64_t steps, int64_t tokens, const double *value,
                     const char *const *shown)
 {
     TRY(journal_write(&stage->metrics, step, value));
     TRY(record_timing(stage, step, tokens));
+    TRY(record_events(stage, step, value));
     stage->step = step;
 
     StageProgress progress = {.stage = stage->name, .step = step, .steps = steps, .tokens = tokens};
@@ -196,6 +209,7 @@ Status stage_checkpoint(Stage *stage, const char *folder, int64_t step, const ch
     Manifest manifest = {.step = step, .made_from = stage->made_from};
     snprintf(manifest.stage, sizeof manifest.stage, "%s", stage->name);
     TRY(describe_journal(&manifest.journal, &stage->metrics));
+    TRY(events_sync(&stage->events));
     TRY(checkpoint_commit(folder, stage->folder, &manifest, names, count, keep, keeps));
 
     const int64_t before = stage->last_step != step ? stage->last_step : stage->spare[1];
@@ -220,6 +234,7 @@ Status stage_finish(Stage *stage, int64_t step, const char *const *names, int co
     TRY(path_join(journal, stage->folder, journal_name));
     TRY(path_join(snapshot, stage->folder, "metrics.h5"));
     TRY(io_log_sync(&stage->metrics.log));
+    TRY(events_finish(&stage->events, step));
     TRY(metrics_publish(snapshot, journal, stage->table, NULL));
 
     Manifest manifest = {.step = step, .made_from = stage->made_from};
@@ -236,6 +251,7 @@ void stage_close(Stage *stage)
     /* whatever was worth keeping has been synced by a checkpoint or by stage_finish */
     (void)journal_close(&stage->metrics);
     (void)io_log_close(&stage->timings);
+    events_close(&stage->events);
 }
 
 /* What to do, behind the reason. */

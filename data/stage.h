@@ -1,11 +1,12 @@
 /* What every stage is given and leaves behind, whatever it computes: a folder, a seed, hooks, the
  * journals, checkpoints and the manifest that says "finished".
  *
- * A stage never prints and never asks the clock for anything but timings.jsonl. */
+ * A stage never prints and never asks the clock for anything but timings.jsonl and event files. */
 #ifndef DATA_STAGE_H
 #define DATA_STAGE_H
 
 #include "data/checkpoint.h"
+#include "data/events.h"
 #include "data/manifest.h"
 #include "data/metrics.h"
 #include "data/path.h"
@@ -41,12 +42,15 @@ typedef struct Stage {
     double checkpoint_seconds; /* a checkpoint at least this often; 0: only on a signal */
     Digest made_from;     /* settings that count and inputs; binds manifest and checkpoints */
     StageHooks hooks;
+    bool tensorboard;     /* write an event file; changes no result */
+    const char *config;   /* resolved config.json, for the event file; may be NULL */
 
     /* filled by stage_open */
     char folder[STAGE_PATH]; /* run/name */
     const MetricTable *table;
     Journal metrics;
     IoLog timings;
+    EventLog events; /* does nothing where there is to be none */
     bool resumed;
     int64_t step;                      /* steps done, from the checkpoint */
     char checkpoint[STAGE_PATH];       /* folder of the checkpoint to load, where resumed */
@@ -67,7 +71,7 @@ Status stage_open(Stage *stage, const MetricTable *table);
 /* One step is done: a row in metrics.jsonl; one in timings.jsonl (step, seconds since the last
  * record, tokens, tokens_per_second, max_resident_kb, time/invariants where measured); progress to
  * the hook. `value` as in journal_write; `shown` names up to STAGE_SHOWN_MAX metrics, NULL-ended;
- * may be NULL. */
+ * may be NULL. The event file gets the row, with what was added to stage->events before. */
 Status stage_record(Stage *stage, int64_t step, int64_t steps, int64_t tokens, const double *value,
                     const char *const *shown);
 

@@ -98,6 +98,13 @@ Status ppo_samples_add(PpoRun *run, int64_t step);
 Status ppo_samples_write(const PpoRun *run, const char *folder);
 Status ppo_samples_read(PpoRun *run, const char *folder);
 
+/* ---- ppo_events.c ---- */
+
+/* Distributions over run->rollout, for the record of its step. */
+Status ppo_events_rollout(PpoRun *run);
+/* The newest answers to the fixed prompts, a record of their own. */
+Status ppo_events_samples(const PpoRun *run, int64_t step);
+
 /* ---- ppo_checkpoint.c ---- */
 
 /* Iteration `step` has measured the policy of checkpoint step - 1, if there is one. */

@@ -58,6 +58,7 @@ Status ppo_samples_add(PpoRun *run, int64_t step)
     sequences_free(&prompts);
     TRY(status_context(status, "samples after step %lld", (long long)step));
     samples->count += PPO_SAMPLE_PROMPTS;
+    TRY(ppo_events_samples(run, step));
     return ppo_samples_write(run, run->job->stage->folder);
 }
 

@@ -223,6 +223,7 @@ static Status iterate(PpoRun *run, int64_t step)
 
     run->state.step = step;
     TRY(control_kl(run, value[PPO_KL]));
+    TRY(ppo_events_rollout(run));
     TRY(stage_record(stage, step, run->job->config->steps, run->rollout.tokens, value, shown));
     if (sample_due(run, step)) TRY(ppo_samples_add(run, step));
     const bool due = stage_checkpoint_due(stage);

@@ -28,6 +28,7 @@ digest() { sha256sum <"$1"; }
 # Everything that must be equal between equal runs.
 fingerprint() {
   (cd "$1" && find . -type f ! -name run.json ! -name log.txt ! -name lock ! -name timings.jsonl \
+    ! -name 'events.out.tfevents.*' \
     ! -path '*/checkpoints/*' -print0 | sort -z | xargs -0 sha256sum)
 }
 

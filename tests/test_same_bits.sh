@@ -23,6 +23,7 @@ run() {
 # Every published file: all but clocks, logs and options; `checkpoints` too unless told otherwise.
 fingerprint() {
   (cd "$1" && find . -type f ! -name run.json ! -name log.txt ! -name lock ! -name timings.jsonl \
+    ! -name 'events.out.tfevents.*' \
     ! -path "${2:-./none}" -print0 | sort -z | xargs -0 sha256sum)
 }
 same() { # A B [PATTERN left out]

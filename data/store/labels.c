@@ -2,30 +2,10 @@
 #include "data/store/private.h"
 
 #include "data/memory.h"
+#include "data/utf8.h"
 
 #include <hdf5_hl.h>
 #include <string.h>
-#include <utf8proc.h>
-
-/* Appends `count` bytes as UTF-8 without NUL. */
-static Status append_clean(Bytes *out, const char *text, size_t count)
-{
-    size_t at = 0;
-    while (at < count) {
-        utf8proc_int32_t character;
-        const utf8proc_ssize_t size = utf8proc_iterate((const utf8proc_uint8_t *)text + at,
-                                                       (utf8proc_ssize_t)(count - at), &character);
-        if (size <= 0) {
-            TRY(bytes_text(out, "\xEF\xBF\xBD")); /* U+FFFD, the replacement character */
-        } else if (character == 0) {
-            TRY(bytes_text(out, "\xE2\x90\x80")); /* U+2400, the symbol for NUL */
-        } else {
-            TRY(bytes_append(out, text + at, (size_t)size));
-        }
-        at += size > 0 ? (size_t)size : 1;
-    }
-    return STATUS_OK;
-}
 
 /* Variable-length UTF-8: the type that h5py gives back as text, not as bytes. */
 static Status make_text_type(hid_t *type)
@@ -48,7 +28,7 @@ static Status clean_texts(Bytes *clean, const char ***pointers, const Texts *tex
     for (int i = 0; i < texts->count; i++) {
         size_t count;
         const char *text = texts_at(texts, i, &count);
-        TRY(append_clean(clean, text, count));
+        TRY(utf8_append(clean, text, count));
         TRY(bytes_append(clean, "", 1));
     }
     const char *at = clean->data;
@@ -108,7 +88,7 @@ Status store_put_text(StoreImage *image, const char *name, const char *key, cons
 {
     Bytes clean = {0};
     hid_t type = H5I_INVALID_HID;
-    Status status = append_clean(&clean, text, strlen(text));
+    Status status = utf8_append(&clean, text, strlen(text));
     if (status == STATUS_OK) status = make_text_type(&type);
     if (status == STATUS_OK) {
         const char *pointer = clean.data != NULL ? clean.data : "";

@@ -24,6 +24,7 @@ static void write_options(JsonWriter *json, const Options *options)
     json_put_number(json, "checkpoint_seconds", options->checkpoint_seconds);
     json_put_integer(json, "keep_every", options->keep_every);
     json_put_number(json, "max_hours", options->max_hours);
+    json_put_bool(json, "tensorboard", options->tensorboard);
     json_put_text(json, "out", options->out);
     json_close(json);
 }

@@ -211,7 +211,9 @@ Status pipeline_stage(Stage *stage, const Pipeline *pipeline, int index)
                      .seed = (uint64_t)pipeline->settings->seed,
                      .threads = (int)pipeline->options->threads,
                      .checkpoint_seconds = pipeline->options->checkpoint_seconds,
-                     .hooks = pipeline->hooks};
+                     .hooks = pipeline->hooks,
+                     .tensorboard = pipeline->options->tensorboard,
+                     .config = pipeline->config.data};
     return pipeline_made_from(&stage->made_from, pipeline, index);
 }
 

@@ -30,6 +30,7 @@ static const ConfigField option_fields[] = {
     FIELD_INTEGER(Options, keep_every, 0, 0, 1e9,
                   "keep a PPO checkpoint for good every so many steps; 0: a tenth of the run"),
     FIELD_REAL(Options, max_hours, 0, 0, 1e6, "commit and stop after so many hours; 0: never"),
+    FIELD_FLAG(Options, tensorboard, true, "event files for TensorBoard beside metrics.jsonl"),
     FIELD_STRING(Options, out, "", "the run directory"),
 };
 

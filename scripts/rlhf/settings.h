@@ -38,6 +38,7 @@ typedef struct Options {
     double checkpoint_seconds;
     int64_t keep_every;
     double max_hours;          /* 0: no limit */
+    bool tensorboard;          /* event files beside metrics.jsonl */
     char out[CONFIG_TEXT];
 } Options;
 
