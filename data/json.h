@@ -77,6 +77,8 @@ JsonWriter json_writer(Bytes *out, int indent);
 void json_open(JsonWriter *writer, const char *key, char bracket);
 void json_close(JsonWriter *writer);
 void json_put_number(JsonWriter *writer, const char *key, double value);
+/* In the fewest of 6 to 9 digits that read back to the same float32. */
+void json_put_float(JsonWriter *writer, const char *key, float value);
 void json_put_integer(JsonWriter *writer, const char *key, int64_t value);
 void json_put_bool(JsonWriter *writer, const char *key, bool value);
 void json_put_text(JsonWriter *writer, const char *key, const char *text);

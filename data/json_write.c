@@ -120,6 +120,18 @@ void json_put_number(JsonWriter *writer, const char *key, double value)
     put_literal(writer, text);
 }
 
+void json_put_float(JsonWriter *writer, const char *key, float value)
+{
+    char text[32] = "null";
+    int digits = 6;
+    while (isfinite(value)) {
+        snprintf(text, sizeof text, "%.*g", digits, (double)value);
+        if (strtof(text, NULL) == value || digits++ == 9) break;
+    }
+    begin(writer, key);
+    put_literal(writer, text);
+}
+
 void json_put_integer(JsonWriter *writer, const char *key, int64_t value)
 {
     char text[32];

@@ -224,6 +224,30 @@ static void a_line_of_many_says_its_number(void **state)
                  STATUS_DATA, "a.jsonl:17:6: expected ':', found '1'");
 }
 
+static void floats_are_written_in_their_own_digits(void **state)
+{
+    (void)state;
+    static const float cases[] = {0.1f,    1.0f,        -0.0f,       1.0f / 3, 16777216.0f, 1e-40f,
+                                  3.4e38f, 0.08544552f, -17.079352f, INFINITY, NAN};
+    Bytes text = {0};
+    JsonWriter writer = json_writer(&text, 0);
+    json_open(&writer, NULL, '[');
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        json_put_float(&writer, NULL, cases[i]);
+    }
+    json_close(&writer);
+    assert_ok(json_done(&writer));
+    assert_string_equal(text.data, "[0.1,1,-0,0.33333334,16777216,9.99995e-41,3.4e+38,0.08544552,"
+                                   "-17.079351,null,null]");
+    const char *at = text.data + 1;
+    for (size_t i = 0; i < 9; i++) {
+        char *end;
+        assert_true(strtof(at, &end) == cases[i]);
+        at = end + 1;
+    }
+    bytes_free(&text);
+}
+
 static void numbers_are_written_short_and_read_back_to_the_bit(void **state)
 {
     (void)state;
@@ -329,6 +353,7 @@ int main(void)
         cmocka_unit_test(the_wrong_type_is_named_with_its_place),
         cmocka_unit_test(integers_are_exact_up_to_2_to_the_53),
         cmocka_unit_test(a_line_of_many_says_its_number),
+        cmocka_unit_test(floats_are_written_in_their_own_digits),
         cmocka_unit_test(numbers_are_written_short_and_read_back_to_the_bit),
         cmocka_unit_test(what_is_written_reads_back),
         cmocka_unit_test(memory_may_run_out_at_any_call),
