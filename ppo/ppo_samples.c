@@ -1,12 +1,12 @@
 #include "data/prompts.h"
 #include "data/store/store.h"
 #include "ppo/ppo_run.h"
+#include "ppo/sample_file.h"
 #include "reward/reward_model.h"
 
 #include <string.h>
 
 static const char samples_file[] = "samples.h5";
-enum { FORMAT_VERSION = 1 };
 
 void ppo_samples_layout(PpoRun *run, Arena *arena)
 {
@@ -83,7 +83,7 @@ static Status put_numbers(StoreImage *image, const PpoRun *run)
     TRY(put_column(image, "/sample/offset", STORE_I64, n + 1, answers->offset, true));
     TRY(put_column(image, "/token/id", STORE_I32, sequences_tokens(answers), answers->token, true));
     TRY(store_put_text(image, "/", "format", "rlhf samples"));
-    TRY(store_put_integer(image, "/", "format_version", FORMAT_VERSION));
+    TRY(store_put_integer(image, "/", "format_version", SAMPLE_FORMAT_VERSION));
     TRY(store_put_number(image, "/", "temperature", run->job->config->temperature));
     return store_put_integer(image, "/", "seed", (int64_t)run->job->stage->seed);
 }
@@ -126,66 +126,29 @@ Status ppo_samples_write(const PpoRun *run, const char *folder)
     return status_context(status, "%s", path);
 }
 
-enum { SAMPLE_COLUMNS = 8, SAMPLE_FIELDS = SAMPLE_COLUMNS + 1 };
-
-/* Takes the columns over; counts have been checked by the file's hash alone, so they are here. */
-static Status take_samples(PpoRun *run, const StoreContent *content)
-{
-    PpoSamples *samples = &run->samples;
-    const StoreArray *field = content->array;
-    const size_t n = field[0].count, tokens = field[7].count;
-    const int64_t *offset = field[6].data;
-    const int32_t *prompt = field[2].data, *id = field[7].data;
-    const int64_t version = *(const int64_t *)field[SAMPLE_COLUMNS].data;
-    if (version != FORMAT_VERSION) {
-        return status_fail(STATUS_DATA, "format version is %lld, not %d", (long long)version,
-                           FORMAT_VERSION);
-    }
-    if (n > (size_t)samples->capacity) {
-        return status_fail(STATUS_DATA, "%zu samples where %d can be", n, samples->capacity);
-    }
-    for (int f = 1; f < 6; f++) {
-        if (field[f].count != n) return status_fail(STATUS_DATA, "columns differ in length");
-    }
-    if (field[6].count != n + 1 || offset[0] != 0 || offset[n] != (int64_t)tokens) {
-        return status_fail(STATUS_DATA, "/sample/offset does not fit");
-    }
-    for (size_t i = 0; i < n; i++) {
-        const int64_t response = offset[i + 1] - offset[i] - prompt[i];
-        if (prompt[i] < 0 || response < 0 || offset[i + 1] > (int64_t)tokens) {
-            return status_fail(STATUS_DATA, "sample %zu: lengths do not fit", i);
-        }
-        TRY(sequences_add(&samples->answers, id + offset[i], prompt[i], id + offset[i] + prompt[i],
-                          response));
-    }
-    memcpy(samples->step, field[0].data, n * sizeof *samples->step);
-    memcpy(samples->prompt_id, field[1].data, n * sizeof *samples->prompt_id);
-    memcpy(samples->score, field[3].data, n * sizeof *samples->score);
-    memcpy(samples->gold, field[4].data, n * sizeof *samples->gold);
-    memcpy(samples->terminated, field[5].data, n * sizeof *samples->terminated);
-    samples->count = (int)n;
-    return STATUS_OK;
-}
-
 Status ppo_samples_read(PpoRun *run, const char *folder)
 {
-    static const StoreField schema[SAMPLE_FIELDS] = {
-        {.name = "/sample/step", .type = STORE_I64, .rank = 1, .extent = {-1}},
-        {.name = "/sample/prompt_id", .type = STORE_I64, .rank = 1, .extent = {-1}},
-        {.name = "/sample/prompt_length", .type = STORE_I32, .rank = 1, .extent = {-1}},
-        {.name = "/sample/score", .type = STORE_F32, .rank = 1, .extent = {-1}},
-        {.name = "/sample/gold", .type = STORE_F32, .rank = 1, .extent = {-1}},
-        {.name = "/sample/terminated", .type = STORE_U8, .rank = 1, .extent = {-1}},
-        {.name = "/sample/offset", .type = STORE_I64, .rank = 1, .extent = {-1}},
-        {.name = "/token/id", .type = STORE_I32, .rank = 1, .extent = {-1}},
-        [SAMPLE_COLUMNS] = {.name = "/", .attribute = "format_version", .type = STORE_I64},
-    };
-    if (run->samples.capacity == 0) return STATUS_OK;
+    PpoSamples *samples = &run->samples;
+    if (samples->capacity == 0) return STATUS_OK;
     char path[STAGE_PATH];
+    SampleFile file;
     TRY(path_join(path, folder, samples_file));
-    StoreContent content = {0};
-    TRY(store_read(&content, path, NULL, schema, SAMPLE_FIELDS));
-    const Status status = take_samples(run, &content);
-    store_content_free(&content);
-    return status_context(status, "%s", path);
+    TRY(sample_file_read(&file, path, tokenizer_vocabulary(run->tokenizer)));
+    const size_t n = (size_t)file.count;
+    Status status = STATUS_OK;
+    if (file.count > samples->capacity) {
+        status = status_fail(STATUS_DATA, "%s: %d samples where %d can be", path, file.count,
+                             samples->capacity);
+    } else {
+        samples->count = file.count;
+        samples->answers = file.answers;
+        file.answers = (Sequences){0};
+        memcpy(samples->step, file.step, n * sizeof *samples->step);
+        memcpy(samples->prompt_id, file.prompt_id, n * sizeof *samples->prompt_id);
+        memcpy(samples->score, file.score, n * sizeof *samples->score);
+        memcpy(samples->gold, file.gold, n * sizeof *samples->gold);
+        memcpy(samples->terminated, file.terminated, n * sizeof *samples->terminated);
+    }
+    sample_file_free(&file);
+    return status;
 }

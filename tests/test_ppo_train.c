@@ -2,6 +2,7 @@
 
 #include "data/store/store.h"
 #include "ppo/advantage.h"
+#include "ppo/sample_file.h"
 #include "tests/toy_ppo.h"
 
 static Digest file_digest(const Toy *toy, const char *file)
@@ -127,32 +128,72 @@ static void c31_samples_name_their_temperature(void **state)
     store_content_free(&content);
 }
 
-static void samples_of_another_format_are_refused(void **state)
+/* samples.h5 in *path with one answer of two tokens, and what a case puts in their place. */
+typedef struct SampleCase {
+    int64_t version, offset[3];
+    int32_t prompt_length, id;
+    size_t scores;
+    const char *refusal; /* NULL: none */
+} SampleCase;
+
+static void write_samples(char path[128], const SampleCase *at)
 {
-    (void)state;
-    static const struct {
+    static const int64_t zeros[3] = {0};
+    const int32_t id[2] = {at->id, 1};
+    const struct {
         const char *name;
         StoreType type;
         size_t count;
-    } column[8] = {{"/sample/step", STORE_I64, 1},          {"/sample/prompt_id", STORE_I64, 1},
-                   {"/sample/prompt_length", STORE_I32, 1}, {"/sample/score", STORE_F32, 1},
-                   {"/sample/gold", STORE_F32, 1},          {"/sample/terminated", STORE_U8, 1},
-                   {"/sample/offset", STORE_I64, 2},        {"/token/id", STORE_I32, 1}};
-    static const int64_t zeros[2] = {0, 0};
-    char folder[64], path[128];
+        const void *data;
+    } column[] = {{"/sample/step", STORE_I64, 1, zeros},
+                  {"/sample/prompt_id", STORE_I64, 1, zeros},
+                  {"/sample/prompt_length", STORE_I32, 1, &at->prompt_length},
+                  {"/sample/score", STORE_F32, at->scores, zeros},
+                  {"/sample/gold", STORE_F32, 1, zeros},
+                  {"/sample/terminated", STORE_U8, 1, zeros},
+                  {"/sample/offset", STORE_I64, 2, at->offset},
+                  {"/token/id", STORE_I32, 2, id}};
+    char folder[64];
     StoreImage *image;
     test_folder(folder);
-    snprintf(path, sizeof path, "%s/samples.h5", folder);
+    snprintf(path, 128, "%s/samples.h5", folder);
     assert_ok(store_create(&image));
     for (int c = 0; c < 8; c++) {
-        assert_ok(
-            store_put(image, column[c].name, column[c].type, 1, &column[c].count, zeros, false));
+        assert_ok(store_put(image, column[c].name, column[c].type, 1, &column[c].count,
+                            column[c].data, false));
     }
-    assert_ok(store_put_integer(image, "/", "format_version", 2));
+    assert_ok(store_put_integer(image, "/", "format_version", at->version));
     assert_ok(store_publish(image, path, NULL));
-    PpoRun run = {.samples = {.capacity = 16}};
-    assert_fails(ppo_samples_read(&run, folder), STATUS_DATA,
-                 "samples.h5: format version is 2, not 1");
+}
+
+static void samples_that_do_not_fit_are_refused(void **state)
+{
+    (void)state;
+    static const SampleCase cases[] = {
+        {1, {0, 2}, 1, 3, 1, NULL},
+        {2, {0, 2}, 1, 3, 1, "samples.h5: format version is 2, not 1"},
+        {1, {0, 2}, 1, 3, 2, "samples.h5: columns differ in length"},
+        {1, {0, 1}, 1, 3, 1, "samples.h5: /sample/offset does not fit"},
+        {1, {1, 2}, 1, 3, 1, "samples.h5: /sample/offset does not fit"},
+        {1, {0, 2}, 3, 3, 1, "samples.h5: sample 0: lengths do not fit"},
+        {1, {0, 2}, -1, 3, 1, "samples.h5: sample 0: lengths do not fit"},
+        {1, {0, 2}, 1, 4, 1, "samples.h5: /token/id: 4 at 0 is not below 4"},
+        {1, {0, 2}, 1, -1, 1, "samples.h5: /token/id: -1 at 0 is not below 4"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char path[128];
+        SampleFile file;
+        write_samples(path, &cases[i]);
+        if (cases[i].refusal != NULL) {
+            assert_fails(sample_file_read(&file, path, 4), STATUS_DATA, cases[i].refusal);
+            continue;
+        }
+        assert_ok(sample_file_read(&file, path, 4));
+        assert_int_equal(file.count, 1);
+        assert_int_equal(file.answers.prompt[0], 1);
+        assert_int_equal(file.answers.token[1], 1);
+        sample_file_free(&file);
+    }
 }
 
 static void metrics_of_the_run_hold_their_invariants(void **state)
@@ -531,7 +572,7 @@ int main(void)
         cmocka_unit_test(run_publishes_what_it_promises),
         cmocka_unit_test(c28_last_step_is_published),
         cmocka_unit_test(c31_samples_name_their_temperature),
-        cmocka_unit_test(samples_of_another_format_are_refused),
+        cmocka_unit_test(samples_that_do_not_fit_are_refused),
         cmocka_unit_test(metrics_of_the_run_hold_their_invariants),
         cmocka_unit_test(rollout_file_can_be_recomputed),
         cmocka_unit_test(c29_answers_to_one_prompt_differ_between_steps),
