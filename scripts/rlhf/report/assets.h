@@ -1,5 +1,5 @@
-/* The scripts and styles of the page, built into the binary by CMake: dygraphs and its
- * synchroniser, as Debian has them, then ours. */
+/* The scripts and styles of the page, built into the binary by CMake: dygraphs, as Debian has it,
+ * then ours. */
 #ifndef SCRIPTS_RLHF_REPORT_ASSETS_H
 #define SCRIPTS_RLHF_REPORT_ASSETS_H
 

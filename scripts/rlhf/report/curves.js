@@ -1,1 +1,220 @@
+/* Draws the curves with dygraphs, each when it first comes into sight. Charts of a stage share
+ * their zoom and their cursor; the cursor goes to the nearest step that a chart has, because each
+ * was thinned by its own extremes.
+ *
+ * Text of runs goes to textContent only; dygraphs is given names of our own making. */
 "use strict";
+(function () {
+  const data = JSON.parse(document.getElementById("data").textContent).curves;
+  if (!data) return;
+  const DASHES = [null, [8, 3], [2, 2], [10, 3, 2, 3], [5, 5], [1, 3], [12, 4], [6, 2, 2, 2, 2, 2]];
+  const charts = [];
+  const zoom = {}; /* by stage: [first, last] or null */
+  const toggle = document.getElementById("show-runs");
+  const several = data.runs.length > 1;
+
+  function colour(name) {
+    return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  }
+
+  function seriesColour(group) {
+    return colour("--series-" + (group % 8));
+  }
+
+  /* As the page shows numbers, with all the digits that the page has. */
+  function number(value) {
+    return String(Number(value.toPrecision(6)));
+  }
+
+  function stepsOf(differences) {
+    let step = 0;
+    return differences.map(function (difference) { return step += difference; });
+  }
+
+  /* What is drawn: {name, text, group, faint, values: step -> [low, middle, high]}. */
+  function linesOf(spec) {
+    const lines = [];
+    if (toggle.checked) {
+      spec.runs.forEach(function (run, i) {
+        const steps = stepsOf(run.step), values = new Map();
+        run.value.forEach(function (v, k) { values.set(steps[k], [v, v, v]); });
+        lines.push({name: "run " + i, text: several ? data.runs[run.run].name : "value",
+                    group: data.runs[run.run].group, faint: true, values: values});
+      });
+    }
+    spec.groups.forEach(function (group, i) {
+      const steps = stepsOf(group.step), values = new Map();
+      group.mean.forEach(function (v, k) {
+        values.set(steps[k], [group.low ? group.low[k] : v, v, group.high ? group.high[k] : v]);
+      });
+      lines.push({name: "group " + i, text: several ? data.groups[group.group] : "smoothed",
+                  group: group.group, faint: false, band: Boolean(group.low), values: values});
+    });
+    return lines;
+  }
+
+  function rowsOf(lines) {
+    const steps = new Set();
+    lines.forEach(function (line) { line.values.forEach(function (v, step) { steps.add(step); }); });
+    return Array.from(steps).sort(function (a, b) { return a - b; }).map(function (step) {
+      return [step].concat(lines.map(function (line) {
+        return line.values.get(step) || null;
+      }));
+    });
+  }
+
+  function styleOf(line, few) {
+    const base = seriesColour(line.group);
+    return {
+      color: line.faint ? base + "66" : base,
+      strokeWidth: line.faint ? 1 : 2,
+      strokePattern: line.faint || !several ? null : DASHES[line.group % 8],
+      drawPoints: few && !line.faint,
+      pointSize: 3
+    };
+  }
+
+  /* The healthy range as a strip behind the lines. */
+  function drawHealthy(spec) {
+    return function (canvas, area, graph) {
+      if (spec.low === undefined && spec.high === undefined) return;
+      const range = graph.yAxisRange();
+      const top = Math.min(range[1], spec.high === undefined ? range[1] : spec.high);
+      const bottom = Math.max(range[0], spec.low === undefined ? range[0] : spec.low);
+      if (!(top >= bottom)) return;
+      const y = graph.toDomYCoord(top), height = graph.toDomYCoord(bottom) - y;
+      canvas.fillStyle = colour("--healthy");
+      canvas.fillRect(area.x, y, area.w, Math.max(1, height));
+    };
+  }
+
+  function readout(chart, row) {
+    const at = chart.rows[row];
+    const parts = [];
+    chart.lines.forEach(function (line, i) {
+      const value = at[i + 1];
+      if (!value || parts.length > 5) return;
+      parts.push(line.text + " " + number(value[1]) +
+                 (line.band ? " (" + number(value[0]) + " to " + number(value[2]) + ")" : ""));
+    });
+    chart.text.textContent = "step " + at[0] + ": " + parts.join(", ");
+  }
+
+  function nearestRow(rows, step) {
+    let low = 0, high = rows.length - 1;
+    while (high - low > 1) {
+      const middle = (low + high) >> 1;
+      if (rows[middle][0] <= step) low = middle; else high = middle;
+    }
+    return step - rows[low][0] <= rows[high][0] - step ? low : high;
+  }
+
+  function others(chart) {
+    return charts.filter(function (other) {
+      return other !== chart && other.stage === chart.stage && other.graph;
+    });
+  }
+
+  function point(chart, step, row) {
+    readout(chart, row);
+    others(chart).forEach(function (other) {
+      const nearest = nearestRow(other.rows, step);
+      other.graph.setSelection(nearest);
+      readout(other, nearest);
+    });
+  }
+
+  function unpoint(chart) {
+    chart.text.textContent = "";
+    others(chart).forEach(function (other) {
+      other.graph.clearSelection();
+      other.text.textContent = "";
+    });
+  }
+
+  function zoomed(chart) {
+    zoom[chart.stage] = chart.graph.isZoomed("x") ? chart.graph.xAxisRange() : null;
+    others(chart).forEach(function (other) {
+      other.graph.updateOptions({dateWindow: zoom[chart.stage]});
+    });
+  }
+
+  /* Touches scroll the page; what they leave to us comes as mouse events. */
+  function interaction() {
+    const model = Object.assign({}, Dygraph.defaultInteractionModel);
+    delete model.touchstart;
+    delete model.touchmove;
+    delete model.touchend;
+    return model;
+  }
+
+  function draw(chart) {
+    if (chart.graph) chart.graph.destroy();
+    chart.lines = linesOf(chart.spec);
+    chart.rows = rowsOf(chart.lines);
+    const few = chart.rows.length < 20, series = {};
+    chart.lines.forEach(function (line) { series[line.name] = styleOf(line, few); });
+    chart.graph = new Dygraph(chart.plot, chart.rows, {
+      labels: ["step"].concat(chart.lines.map(function (line) { return line.name; })),
+      series: series,
+      customBars: true,
+      fillAlpha: 0.18,
+      connectSeparatedPoints: true,
+      legend: "never",
+      showLabelsOnHighlight: false,
+      includeZero: false,
+      axisLabelFontSize: 11,
+      axisLineColor: colour("--line"),
+      gridLineColor: colour("--grid"),
+      gridLineWidth: 1,
+      rangePad: 0,
+      yRangePad: 6,
+      xRangePad: 4,
+      axes: {x: {pixelsPerLabel: 55}, y: {pixelsPerLabel: 32, axisLabelWidth: 52}},
+      dateWindow: zoom[chart.stage] || null,
+      interactionModel: interaction(),
+      underlayCallback: drawHealthy(chart.spec),
+      highlightCallback: function (event, x, points, row) { point(chart, x, row); },
+      unhighlightCallback: function () { unpoint(chart); },
+      zoomCallback: function () { zoomed(chart); }
+    });
+  }
+
+  function redraw() {
+    charts.forEach(function (chart) { if (chart.graph) draw(chart); });
+  }
+
+  document.querySelectorAll(".curve .plot").forEach(function (plot) {
+    charts.push({
+      plot: plot,
+      text: plot.parentNode.querySelector(".readout"),
+      stage: plot.dataset.stage,
+      spec: data.stages[plot.dataset.stage][Number(plot.dataset.chart)],
+      graph: null
+    });
+  });
+
+  const watcher = new IntersectionObserver(function (entries) {
+    entries.forEach(function (entry) {
+      if (!entry.isIntersecting) return;
+      const chart = charts.find(function (c) { return c.plot === entry.target; });
+      watcher.unobserve(entry.target);
+      if (!chart.graph) draw(chart);
+    });
+  }, {rootMargin: "300px"});
+  charts.forEach(function (chart) { watcher.observe(chart.plot); });
+
+  toggle.addEventListener("change", redraw);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
+
+  /* On paper everything is open, drawn and light. */
+  addEventListener("beforeprint", function () {
+    document.documentElement.classList.add("paper");
+    document.querySelectorAll("details.stage").forEach(function (stage) { stage.open = true; });
+    charts.forEach(draw);
+  });
+  addEventListener("afterprint", function () {
+    document.documentElement.classList.remove("paper");
+    redraw();
+  });
+})();
