@@ -3,6 +3,8 @@
 #include "data/json.h"
 #include "data/stage.h"
 
+#include <inttypes.h>
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -36,6 +38,38 @@ static Status read_policy(PolicyScore *policy, Json object)
     return read_number(&policy->terminated, object, "terminated");
 }
 
+static Status read_size(BestOfSize *size, Json object)
+{
+    int64_t n;
+    TRY(json_get_integer(&n, object, "n"));
+    TRY(json_get_number(&size->kl, object, "kl_bound"));
+    if (n < 1 || n > INT_MAX || !(size->kl >= 0.0)) {
+        return json_fail(object, "best of %" PRId64 " at %g nats makes no sense", n, size->kl);
+    }
+    size->n = (int)n;
+    TRY(read_estimate(&size->gold, object, "gold"));
+    return read_estimate(&size->score, object, "scores");
+}
+
+static Status read_best_of_n(Scorecard *card, Json best)
+{
+    if (best.item == NULL) return STATUS_OK;
+    int64_t pool, prompts;
+    TRY(json_get_integer(&pool, best, "pool"));
+    TRY(json_get_integer(&prompts, best, "prompts"));
+    card->pool = (int)pool;
+    card->pool_prompts = (int)prompts;
+    const Json sizes = json_find(best, "sizes");
+    if (sizes.item == NULL) return json_fail(best, "sizes: missing");
+    for (Json s = json_first(sizes); s.item != NULL; s = json_next(s)) {
+        if (card->sizes == SCORECARD_SIZES) {
+            return json_fail(s, "more than %d sizes", (int)SCORECARD_SIZES);
+        }
+        TRY(read_size(&card->best[card->sizes++], s));
+    }
+    return STATUS_OK;
+}
+
 static Status read_card(Scorecard *card, Json root)
 {
     double prompts;
@@ -51,7 +85,8 @@ static Status read_card(Scorecard *card, Json root)
     const Json judge = json_find(root, "reward_model");
     TRY(read_number(&card->accuracy, judge, "accuracy"));
     TRY(read_number(&card->gold_accuracy, judge, "gold_accuracy"));
-    return read_number(&card->ceiling, judge, "ceiling");
+    TRY(read_number(&card->ceiling, judge, "ceiling"));
+    return read_best_of_n(card, json_find(root, "best_of_n"));
 }
 
 Status scorecard_read(Scorecard *card, const char *run)

@@ -4,7 +4,7 @@
 
 #include "data/status.h"
 
-enum { SCORECARD_POLICIES = 8 };
+enum { SCORECARD_POLICIES = 8, SCORECARD_SIZES = 24 };
 
 typedef struct Estimate {
     double mean, error, deviation; /* error: standard error of the mean */
@@ -16,12 +16,22 @@ typedef struct PolicyScore {
     double terminated;
 } PolicyScore;
 
+/* The best of n answers of the SFT policy, by the proxy. */
+typedef struct BestOfSize {
+    int n;
+    double kl; /* nats, an upper bound */
+    Estimate gold, score;
+} BestOfSize;
+
 typedef struct Scorecard {
     int prompts;
     int count;
     PolicyScore policy[SCORECARD_POLICIES];
     Estimate win_rate; /* PPO over SFT */
     double accuracy, gold_accuracy, ceiling; /* of the reward model */
+    int sizes;                               /* 0: best-of-n was not measured */
+    int pool, pool_prompts;                  /* answers a prompt, prompts */
+    BestOfSize best[SCORECARD_SIZES];        /* (sizes) in ascending n */
 } Scorecard;
 
 /* Missing: STATUS_DATA. */

@@ -1,7 +1,300 @@
-#include "scripts/rlhf/report/report.h"
+/* The signature chart: gold and proxy against the distance that the policy has travelled. */
+#include "scripts/rlhf/report/travel.h"
+
+#include <math.h>
+#include <stdio.h>
+
+enum {
+    GOLD,
+    PROXY,
+    BEST_GOLD,
+    BEST_PROXY,
+    KINDS,
+    DOTS = 240, /* about so many a panel and kind; longer runs show means of steps */
+    CURVE = 64, /* points of a drawn fit */
+};
+
+static const char *const kind_name[KINDS] = {
+    [GOLD] = "gold along PPO",
+    [PROXY] = "proxy along PPO",
+    [BEST_GOLD] = "gold, best of n",
+    [BEST_PROXY] = "proxy, best of n",
+};
+
+/* ---- the picture ---- */
+
+typedef struct Extent {
+    double x, low, high;
+} Extent;
+
+static void extend(Extent *extent, const Way *way)
+{
+    for (int i = 0; i < way->count; i++) {
+        extent->x = fmax(extent->x, way->distance[i]);
+        extent->low = fmin(extent->low, fmin(way->gold[i], way->proxy[i]));
+        extent->high = fmax(extent->high, fmax(way->gold[i], way->proxy[i]));
+    }
+}
+
+/* Means of `width` steps at a time of one run's way. */
+static void draw_way(Chart *chart, int series, const Way *way, const double *value, int width)
+{
+    double x[DOTS + 1], y[DOTS + 1];
+    int dots = 0;
+    for (int first = 0; first < way->count && dots <= DOTS; first += width, dots++) {
+        const int last = first + width < way->count ? first + width : way->count;
+        x[dots] = y[dots] = 0.0;
+        for (int i = first; i < last; i++) {
+            x[dots] += way->distance[i] / (last - first);
+            y[dots] += value[i] / (last - first);
+        }
+    }
+    chart_points(chart, series, x, y, dots);
+}
+
+static void draw_fit(Chart *chart, int series, const FrontierFit *fit)
+{
+    double x[CURVE], y[CURVE];
+    for (int i = 0; i < CURVE; i++) {
+        x[i] = fit->nearest + (fit->furthest - fit->nearest) * i / (CURVE - 1);
+        y[i] = frontier_reward(fit, x[i]);
+    }
+    chart_dashes(chart, series, x, y, CURVE);
+}
+
+static void draw_marks(Chart *chart, const Travel *all, const Travel *runs, int count)
+{
+    char label[96];
+    if (all->fitted && travel_turns(&all->fit)) {
+        snprintf(label, sizeof label, "fit turns: %.3g", all->fit.peak);
+        chart_mark(chart, all->fit.peak, label);
+    }
+    if (count == 1 && travel_fell(&runs->peak)) {
+        snprintf(label, sizeof label, "gold peaked: %.3g", runs->peak_distance);
+        chart_mark(chart, runs->peak_distance, label);
+    }
+}
+
+static int steps_a_dot(const Travel *all)
+{
+    return (all->ppo.count + DOTS - 1) / DOTS;
+}
+
+static void draw_panel(Page *page, const char *title, const Travel *all, const Travel *runs,
+                       int count)
+{
+    Extent extent = {0};
+    extend(&extent, &all->ppo);
+    extend(&extent, &all->best);
+    if (extent.x == 0.0) extent.x = NAN; /* nobody went anywhere */
+    Chart chart =
+        chart_open(page, title, "√KL from the SFT policy, √nats", "reward above the SFT policy's",
+                   0.0, extent.x, extent.low, extent.high);
+    const int width = steps_a_dot(all);
+    for (int r = 0; r < count; r++) {
+        const Way *ppo = &runs[r].ppo, *best = &runs[r].best;
+        draw_way(&chart, PROXY, ppo, ppo->proxy, width);
+        draw_way(&chart, GOLD, ppo, ppo->gold, width);
+        chart_errors(&chart, BEST_PROXY, best->distance, best->proxy, best->proxy_error,
+                     best->count);
+        chart_errors(&chart, BEST_GOLD, best->distance, best->gold, best->gold_error, best->count);
+    }
+    if (all->fitted) draw_fit(&chart, GOLD, &all->fit);
+    if (all->best_fitted) draw_fit(&chart, BEST_GOLD, &all->best_fit);
+    draw_marks(&chart, all, runs, count);
+    chart_close(&chart, kind_name, KINDS);
+}
+
+/* ---- the numbers ---- */
+
+static void put_with_error(Page *page, double value, double error)
+{
+    const Estimate estimate = {.mean = value, .error = error};
+    page_print(page, "<td>");
+    page_estimate(page, &estimate);
+    page_print(page, "</td>");
+}
+
+static void put_cell(Page *page, double value)
+{
+    page_print(page, "<td>");
+    page_number(page, value);
+    page_print(page, "</td>");
+}
+
+/* Where the fitted curve is highest, over two columns. */
+static void put_turn(Page *page, const FrontierFit *fit)
+{
+    if (travel_turns(fit)) {
+        put_with_error(page, fit->peak, fit->peak_error);
+        put_with_error(page, fit->peak_reward, fit->peak_reward_error);
+        return;
+    }
+    page_print(page, "<td colspan=\"2\">");
+    if (isnan(fit->peak)) {
+        page_print(page, "nowhere: the curve does not bend down");
+    } else if (fit->peak > fit->furthest) {
+        page_print(page, "beyond the points, which end at ");
+        page_number(page, fit->furthest);
+    } else if (fit->peak < fit->nearest) {
+        page_print(page, "before the points, which begin at ");
+        page_number(page, fit->nearest);
+    } else {
+        page_print(page, "not known to a half");
+    }
+    page_print(page, "</td>");
+}
+
+static void put_fit(Page *page, const char *name, const char *by, const FrontierFit *fit,
+                    bool fitted, const char *why)
+{
+    page_print(page, "<tr><th scope=\"row\">");
+    page_string(page, name);
+    page_print(page, "</th><td>%s</td>", by);
+    if (fitted) {
+        put_with_error(page, fit->alpha, fit->alpha_error);
+        put_with_error(page, fit->beta, fit->beta_error);
+        put_cell(page, fit->r_squared);
+        put_cell(page, fit->points);
+        put_turn(page, fit);
+    } else {
+        page_print(page, "<td colspan=\"6\" class=\"none\">no fit: ");
+        page_string(page, why);
+        page_print(page, "</td>");
+    }
+    page_print(page, "</tr>\n");
+}
+
+static void put_fits(Page *page, const char *name, const Travel *travel)
+{
+    put_fit(page, name, "PPO", &travel->fit, travel->fitted, travel->why);
+    put_fit(page, name, "best of n", &travel->best_fit, travel->best_fitted, travel->best_why);
+}
+
+static void put_fit_table(Page *page, const Travel *all, const Travel *runs, int count)
+{
+    page_print(page,
+               "<div class=\"wide\"><table><caption>Fits to gold: PPO d(α − β ln d), best of n "
+               "d(α − βd), d = √KL of %g or more</caption>\n<thead><tr><th>run</th><th>by</th>"
+               "<th>α</th><th>β</th><th>R²</th><th>points</th><th>turns at √KL</th>"
+               "<th>gold there</th></tr></thead>\n<tbody>\n",
+               frontier_nearest);
+    if (count > 1) put_fits(page, "all seeds", all);
+    for (int r = 0; r < count; r++) put_fits(page, runs[r].run->name, &runs[r]);
+    page_print(page, "</tbody></table></div>\n");
+}
+
+static void put_peak(Page *page, const Travel *travel)
+{
+    const FrontierPeak *peak = &travel->peak;
+    page_print(page, "<tr><th scope=\"row\">");
+    page_string(page, travel->run->name);
+    page_print(page, "</th>");
+    put_cell(page, travel->gold_zero);
+    put_cell(page, travel->proxy_zero);
+    if (peak->middle < 0) {
+        page_print(page, "<td colspan=\"5\" class=\"none\">fewer than %d steps with gold</td>",
+                   (int)FRONTIER_WINDOW);
+    } else {
+        put_cell(page, travel->ppo.label[peak->middle]);
+        put_cell(page, travel->peak_distance);
+        put_cell(page, peak->highest);
+        put_with_error(page, peak->highest - peak->last, peak->fall_error);
+        page_print(page, "<td>%s</td>",
+                   travel_fell(peak) ? "over-optimised from there on" : "no fall beyond noise");
+    }
+    page_print(page, "</tr>\n");
+}
+
+static void put_peak_table(Page *page, const Travel *runs, int count)
+{
+    page_print(page,
+               "<div class=\"wide\"><table><caption>Where gold was highest along PPO, as the mean "
+               "of %d steps, and how far the last %d lie below it</caption>\n<thead><tr>"
+               "<th>run</th><th>SFT's gold</th><th>SFT's proxy</th><th>peak at step</th>"
+               "<th>√KL there</th><th>gold above SFT's</th><th>fall since</th><th></th></tr>"
+               "</thead>\n<tbody>\n",
+               (int)FRONTIER_WINDOW, (int)FRONTIER_WINDOW);
+    for (int r = 0; r < count; r++) put_peak(page, &runs[r]);
+    page_print(page, "</tbody></table></div>\n");
+}
+
+/* ---- the section ---- */
+
+static bool has_ppo(const ReportRun *run)
+{
+    return run->journal[report_stage("ppo")].rows > 0;
+}
+
+static void put_explanation(Page *page, const Report *report)
+{
+    bool best = false, exact = true;
+    for (int i = 0; i < report->runs; i++) {
+        const ReportRun *run = &report->run[i];
+        best = best || run->card.sizes > 0;
+        exact = exact && (!has_ppo(run) || report_column(run, "ppo", "policy/kl_exact") != NULL);
+    }
+    page_print(page,
+               "<p class=\"about\">KL is <code>%s</code>%s. What the SFT policy scores by itself "
+               "is subtracted, so that all begin at 0 (the last table says what; from best-of-n, "
+               "the mean of its pool). Proxy is in standard deviations of the scores of SFT's "
+               "answers, gold in its own unit.",
+               exact ? "policy/kl_exact" : "objective/kl", exact ? "" : ", an estimate");
+    if (best) {
+        page_print(page, " KL of best-of-n is the bound ln n − (n − 1)/n; its sizes come from one "
+                         "pool of answers, so their errors (bars: one standard error) go "
+                         "together.");
+    }
+    page_print(page, " Standard errors of fits take points for independent; neighbouring steps "
+                     "are not quite, so these errors are on the small side.</p>\n");
+}
+
+static void put_group(Page *page, const Report *report, int group, Travel *runs)
+{
+    int count = 0;
+    for (int i = 0; i < report->runs && page->status == STATUS_OK; i++) {
+        if (report->run[i].group != group) continue;
+        page->status = travel_read(&runs[count++], &report->run[i]);
+    }
+    Travel all = {0};
+    if (page->status == STATUS_OK) page->status = travel_pool(&all, runs, count);
+    if (page->status == STATUS_OK) {
+        const char *label = report->group[group].label;
+        page_print(page, "<div class=\"halves\">\n");
+        draw_panel(page, label, &all, runs, count);
+        page_print(page, "<div>\n");
+        if (steps_a_dot(&all) > 1) {
+            page_print(page, "<p>A dot is the mean of %d steps; fits use every step.</p>\n",
+                       steps_a_dot(&all));
+        }
+        put_fit_table(page, &all, runs, count);
+        put_peak_table(page, runs, count);
+        page_print(page, "</div>\n</div>\n");
+    }
+    travel_free(&all);
+    for (int r = 0; r < count; r++) travel_free(&runs[r]);
+}
 
 void report_frontier(Page *page, const Report *report)
 {
-    (void)page;
-    (void)report;
+    bool any = false;
+    for (int i = 0; i < report->runs; i++) {
+        any = any || has_ppo(&report->run[i]) || report->run[i].card.sizes > 0;
+    }
+    page_section(page, "frontier", "Gold and proxy against the distance travelled",
+                 "How much of what the reward model promises is real, and where pushing further "
+                 "makes it worse (Gao et al. 2022).");
+    if (!any) {
+        page_print(page, "<p class=\"none\">Nothing yet: PPO has not begun.</p>\n");
+        return;
+    }
+    put_explanation(page, report);
+    void *runs = NULL;
+    if (page->status == STATUS_OK) {
+        page->status = memory_claim(&runs, (size_t)report->runs * sizeof(Travel));
+    }
+    for (int g = 0; g < report->groups && page->status == STATUS_OK; g++) {
+        put_group(page, report, g, runs);
+    }
+    memory_release(runs);
 }
