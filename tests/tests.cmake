@@ -93,3 +93,4 @@ add_test(NAME kills COMMAND /usr/bin/python3 ${CMAKE_SOURCE_DIR}/tests/kill_run.
   $<TARGET_FILE:rlhf> random --kills 60)
 add_test(NAME power_loss COMMAND /usr/bin/python3 ${CMAKE_SOURCE_DIR}/tests/kill_run.py
   $<TARGET_FILE:rlhf> power --kills 24 --stage 3 --commit 8)
+rlhf_test(flips policy)
