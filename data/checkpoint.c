@@ -79,8 +79,16 @@ static void free_steps(Steps *steps)
     *steps = (Steps){0};
 }
 
-/* What a killed process was building. */
-static Status remove_unfinished(const char *stage_folder)
+static const char unfinished[] = "tmp-step-", finished[] = "step-",
+                  damaged_name[] = "damaged-step-";
+
+static bool begins_with(const char *name, const char *prefix)
+{
+    return strncmp(name, prefix, strlen(prefix)) == 0;
+}
+
+/* What begins with `prefix`: what a killed process was building, say. */
+static Status remove_all(const char *stage_folder, const char *prefix)
 {
     char folder[PATH_TEXT], path[PATH_TEXT], name[NAME_SIZE];
     TRY(path_join(folder, stage_folder, "checkpoints"));
@@ -90,11 +98,34 @@ static Status remove_unfinished(const char *stage_folder)
     Status status = io_list(&names, folder);
     for (int i = 0; i < names.count && status == STATUS_OK; i++) {
         copy_name(name, &names, i);
-        if (strncmp(name, "tmp-step-", 9) != 0) continue;
+        if (!begins_with(name, prefix)) continue;
         status = path_join(path, folder, name);
         if (status == STATUS_OK) status = io_remove_tree(path);
     }
     texts_free(&names);
+    return status;
+}
+
+Status checkpoint_clear(const char *stage_folder)
+{
+    TRY(remove_all(stage_folder, unfinished));
+    return remove_all(stage_folder, finished);
+}
+
+Status checkpoint_damaged(Texts *names, const char *stage_folder)
+{
+    char folder[PATH_TEXT];
+    TRY(path_join(folder, stage_folder, "checkpoints"));
+    if (!io_exists(folder)) return STATUS_OK;
+
+    Texts all = {0};
+    Status status = io_list(&all, folder);
+    for (int i = 0; i < all.count && status == STATUS_OK; i++) {
+        char name[NAME_SIZE];
+        copy_name(name, &all, i);
+        if (begins_with(name, damaged_name)) status = texts_add(names, name, strlen(name));
+    }
+    texts_free(&all);
     return status;
 }
 
@@ -171,7 +202,7 @@ Status checkpoint_newest(bool *found, char folder[PATH_TEXT], Manifest *manifest
 {
     *found = false;
     *damaged = 0;
-    TRY(remove_unfinished(stage_folder));
+    TRY(remove_all(stage_folder, unfinished));
     Steps steps;
     Status status = list_steps(&steps, stage_folder);
     for (int i = steps.count - 1; i >= 0 && status == STATUS_OK && !*found; i--) {

@@ -35,6 +35,12 @@ Status checkpoint_at(char folder[PATH_TEXT], Manifest *manifest, const char *sta
  * changes nothing. */
 Status checkpoint_steps(int64_t **steps, int *count, const char *stage_folder);
 
+/* Appends the names of the checkpoints that were found damaged and moved aside. */
+Status checkpoint_damaged(Texts *names, const char *stage_folder);
+
+/* Deletes all of them, and what was being built, but not those found damaged. */
+Status checkpoint_clear(const char *stage_folder);
+
 /* Deletes the checkpoint of `step`; missing is fine. */
 Status checkpoint_remove(const char *stage_folder, int64_t step);
 

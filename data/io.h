@@ -57,10 +57,15 @@ Status io_log_close(IoLog *log);
 /* Shortens the file to `length` bytes, synced. Shorter already: STATUS_DATA. */
 Status io_log_cut(const char *path, uint64_t length);
 
+enum { IO_HOLDER = 256 }; /* bytes of a lock's line */
+
 /* An exclusive lock that lives as long as the process: file `path`, flock, and in it one line of
  * information (pid, host). Held by another: STATUS_LOCKED with that line. */
 Status io_lock(int *descriptor, const char *path);
 void io_unlock(int descriptor);
+/* Whether a process holds the lock at `path`, and its line. Only looks; the lock is taken for a
+ * moment where nobody holds it, which io_lock waits for. */
+Status io_lock_holder(bool *held, char line[IO_HOLDER], const char *path);
 
 /* For tests: the `call`-th system call of `kind` ("write", "fsync", "rename", "open", "close",
  * "read", "truncate", "mkdir", "remove", any: NULL) from now fails with errno `error` (a write

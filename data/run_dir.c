@@ -5,7 +5,9 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
+enum { FORMAT_VERSION = 1 };
 static const size_t lives_max = (size_t)1 << 26; /* bytes of run.json */
 
 Status run_dir_open(RunDir *run, const char *path)
@@ -38,26 +40,50 @@ Status run_dir_write_config(const RunDir *run, const char *text)
     return io_publish(path, text, strlen(text));
 }
 
-/* The lives before, then this one. */
-static Status write_lives(Bytes *out, const JsonDocument *before, const JsonDocument *entry)
+static Status find_lives(Json *lives, const JsonDocument *document)
+{
+    const Json root = json_root(document);
+    int64_t version;
+    TRY(json_get_integer(&version, root, "format_version"));
+    if (version != FORMAT_VERSION) {
+        return json_fail(root, "format_version = %jd: this program reads %d", (intmax_t)version,
+                         FORMAT_VERSION);
+    }
+    *lives = json_find(root, "lives");
+    if (lives->item != NULL && json_kind(*lives) == JSON_ARRAY) return STATUS_OK;
+    return json_fail(root, "lives: no such array");
+}
+
+static bool is_last(Json life)
+{
+    return json_next(life).item == NULL;
+}
+
+/* run.json as it stands; *document is NULL where there is none. */
+static Status read_lives(JsonDocument **document, Json *lives, const char *path)
+{
+    *document = NULL;
+    *lives = (Json){0};
+    if (!io_exists(path)) return STATUS_OK;
+    TRY(json_read(document, STATUS_DATA, path, lives_max));
+    return find_lives(lives, *document);
+}
+
+static JsonWriter begin_lives(Bytes *out)
 {
     JsonWriter writer = json_writer(out, 2);
     json_open(&writer, NULL, '{');
-    json_put_integer(&writer, "format_version", 1);
+    json_put_integer(&writer, "format_version", FORMAT_VERSION);
     json_open(&writer, "lives", '[');
-    if (before != NULL) {
-        const Json lives = json_find(json_root(before), "lives");
-        if (lives.item == NULL || json_kind(lives) != JSON_ARRAY) {
-            return json_fail(json_root(before), "lives: no such array");
-        }
-        for (Json life = json_first(lives); life.item != NULL; life = json_next(life)) {
-            json_put_value(&writer, NULL, life);
-        }
-    }
-    json_put_value(&writer, NULL, json_root(entry));
-    json_close(&writer);
-    json_close(&writer);
-    return json_done(&writer);
+    return writer;
+}
+
+static Status publish_lives(JsonWriter *writer, const char *path)
+{
+    json_close(writer);
+    json_close(writer);
+    TRY(json_done(writer));
+    return io_publish(path, writer->out->data, writer->out->count);
 }
 
 Status run_dir_add_life(const RunDir *run, const char *entry)
@@ -65,15 +91,100 @@ Status run_dir_add_life(const RunDir *run, const char *entry)
     char path[PATH_TEXT];
     TRY(path_join(path, run->path, "run.json"));
     JsonDocument *life = NULL, *before = NULL;
+    Json lives;
     Bytes text = {0};
     Status status = json_parse(&life, STATUS_DATA, "entry of run.json", entry, strlen(entry));
-    if (status == STATUS_OK && io_exists(path)) {
-        status = json_read(&before, STATUS_DATA, path, lives_max);
+    if (status == STATUS_OK) status = read_lives(&before, &lives, path);
+    if (status == STATUS_OK) {
+        JsonWriter writer = begin_lives(&text);
+        Json one = before != NULL ? json_first(lives) : (Json){0};
+        for (; one.item != NULL; one = json_next(one)) json_put_value(&writer, NULL, one);
+        json_put_value(&writer, NULL, json_root(life));
+        status = publish_lives(&writer, path);
     }
-    if (status == STATUS_OK) status = write_lives(&text, before, life);
-    if (status == STATUS_OK) status = io_publish(path, text.data, text.count);
     json_free(before);
     json_free(life);
     bytes_free(&text);
+    return status;
+}
+
+/* The life's members, then how it ended. */
+static void write_ended(JsonWriter *writer, Json life, int exit_status, const char *reason)
+{
+    char now_text[32];
+    const time_t now = time(NULL);
+    struct tm utc;
+    strftime(now_text, sizeof now_text, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
+    json_open(writer, NULL, '{');
+    for (Json member = json_first(life); member.item != NULL; member = json_next(member)) {
+        json_put_value(writer, json_key(member), member);
+    }
+    json_open(writer, "end", '{');
+    json_put_text(writer, "time", now_text);
+    json_put_integer(writer, "exit_status", exit_status);
+    json_put_text(writer, "reason", reason);
+    json_close(writer);
+    json_close(writer);
+}
+
+Status run_dir_end_life(const RunDir *run, int exit_status, const char *reason)
+{
+    char path[PATH_TEXT];
+    TRY(path_join(path, run->path, "run.json"));
+    JsonDocument *document = NULL;
+    Json lives;
+    Bytes text = {0};
+    Status status = read_lives(&document, &lives, path);
+    if (status == STATUS_OK && document != NULL) {
+        JsonWriter writer = begin_lives(&text);
+        for (Json life = json_first(lives); life.item != NULL; life = json_next(life)) {
+            if (is_last(life)) {
+                write_ended(&writer, life, exit_status, reason);
+            } else {
+                json_put_value(&writer, NULL, life);
+            }
+        }
+        status = publish_lives(&writer, path);
+    }
+    json_free(document);
+    bytes_free(&text);
+    return status;
+}
+
+static Status take_text(char *text, size_t size, Json object, const char *key)
+{
+    const char *found;
+    TRY(json_get_text(&found, object, key));
+    snprintf(text, size, "%.*s", (int)size - 1, found);
+    return STATUS_OK;
+}
+
+static Status take_life(RunLife *life, Json object)
+{
+    TRY(take_text(life->started, sizeof life->started, object, "started"));
+    TRY(take_text(life->host, sizeof life->host, object, "host"));
+    TRY(json_get_integer(&life->process, object, "process"));
+    const Json end = json_find(object, "end");
+    if (end.item == NULL) return STATUS_OK;
+    life->ended = true;
+    TRY(json_get_integer(&life->exit_status, end, "exit_status"));
+    TRY(take_text(life->ended_at, sizeof life->ended_at, end, "time"));
+    return take_text(life->reason, sizeof life->reason, end, "reason");
+}
+
+Status run_dir_last_life(RunLife *life, const char *path)
+{
+    *life = (RunLife){0};
+    char file[PATH_TEXT];
+    TRY(path_join(file, path, "run.json"));
+    JsonDocument *document = NULL;
+    Json lives;
+    Status status = read_lives(&document, &lives, file);
+    Json one = document != NULL && status == STATUS_OK ? json_first(lives) : (Json){0};
+    for (; one.item != NULL && status == STATUS_OK; one = json_next(one)) {
+        life->lives++;
+        if (is_last(one)) status = take_life(life, one);
+    }
+    json_free(document);
     return status;
 }

@@ -6,6 +6,7 @@
 #include "data/status.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 
 typedef struct RunDir {
     char path[PATH_TEXT];
@@ -26,5 +27,20 @@ Status run_dir_write_config(const RunDir *run, const char *text);
 /* Adds this life to run.json: what changed no result (versions, host, threads, BLAS kernel,
  * options, times). `entry` is one JSON object as text. */
 Status run_dir_add_life(const RunDir *run, const char *entry);
+
+/* Says in run.json how the life added last ended: its exit status, `reason` and the time. */
+Status run_dir_end_life(const RunDir *run, int exit_status, const char *reason);
+
+/* The last life of the run at `path`, as run.json tells it. */
+typedef struct RunLife {
+    int lives;         /* 0: never begun */
+    bool ended;        /* it said how; false: it runs, or nothing could be said any more */
+    int64_t exit_status;
+    int64_t process;
+    char started[32], ended_at[32], host[128], reason[512];
+} RunLife;
+
+/* No run.json is no lives. */
+Status run_dir_last_life(RunLife *life, const char *path);
 
 #endif

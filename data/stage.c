@@ -19,22 +19,32 @@ double stage_seconds(void)
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-/* Everything below `folder`; the manifest first, so that it never vouches for half of it. */
+static bool is_checkpoints(const char *path)
+{
+    return strcmp(strrchr(path, '/'), "/checkpoints") == 0;
+}
+
+/* Everything below `folder` but checkpoints found damaged; the manifest first, so that it never
+ * vouches for half of it. */
 static Status clear_folder(const char *folder)
 {
     char path[STAGE_PATH];
     TRY(path_join(path, folder, "manifest.json"));
     TRY(io_remove(path));
-    Texts names = {0};
+    TRY(checkpoint_clear(folder));
+    Texts names = {0}, damaged = {0};
     Bytes entry = {0};
-    Status status = io_list(&names, folder);
+    Status status = checkpoint_damaged(&damaged, folder);
+    if (status == STATUS_OK) status = io_list(&names, folder);
     for (int i = 0; i < names.count && status == STATUS_OK; i++) {
         size_t count;
         const char *name = texts_at(&names, i, &count);
         bytes_clear(&entry);
         status = bytes_print(&entry, "%s/%.*s", folder, (int)count, name);
-        if (status == STATUS_OK) status = io_remove_tree(entry.data);
+        if (status != STATUS_OK || (damaged.count > 0 && is_checkpoints(entry.data))) continue;
+        status = io_remove_tree(entry.data);
     }
+    texts_free(&damaged);
     bytes_free(&entry);
     texts_free(&names);
     return status;
@@ -249,8 +259,8 @@ Status stage_finish(Stage *stage, int64_t step, const char *const *names, int co
 void stage_close(Stage *stage)
 {
     /* whatever was worth keeping has been synced by a checkpoint or by stage_finish */
-    (void)journal_close(&stage->metrics);
-    (void)io_log_close(&stage->timings);
+    STATUS_ASIDE(journal_close(&stage->metrics));
+    STATUS_ASIDE(io_log_close(&stage->timings));
     events_close(&stage->events);
 }
 

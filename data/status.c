@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { MESSAGE_SIZE = 2048 };
+enum { MESSAGE_SIZE = STATUS_TEXT };
 
 static _Thread_local char message[MESSAGE_SIZE];
 
@@ -44,4 +44,14 @@ Status status_context(Status status, const char *format, ...)
 const char *status_message(void)
 {
     return message;
+}
+
+void status_keep(char text[STATUS_TEXT])
+{
+    memcpy(text, message, sizeof message);
+}
+
+void status_restore(const char text[STATUS_TEXT])
+{
+    memcpy(message, text, sizeof message);
 }

@@ -40,6 +40,18 @@ Status status_context(Status status, const char *format, ...)
 /* The text of this thread's last failure, "" if there was none. */
 const char *status_message(void);
 
+/* Makes a call whose failure matters to nobody, such as closing what is given up anyway: the text
+ * of the failure before it stands. */
+enum { STATUS_TEXT = 2048 };
+void status_keep(char text[STATUS_TEXT]);
+void status_restore(const char text[STATUS_TEXT]);
+#define STATUS_ASIDE(call)                                                                         \
+    do {                                                                                           \
+        char status_before[STATUS_TEXT];                                                           \
+        status_keep(status_before);                                                                \
+        if ((call) != STATUS_OK) status_restore(status_before);                                    \
+    } while (0)
+
 /* Leaves the calling function with the failure of `call`. */
 #define TRY(call)                                                                                  \
     do {                                                                                           \

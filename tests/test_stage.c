@@ -398,6 +398,28 @@ static void a_damaged_checkpoint_costs_only_itself(void **state)
     assert_file(in_run("sft/metrics.jsonl"), "{\"step\":1,\"loss\":1,\"lr\":0.5}\n");
 }
 
+/* Where none is left the stage starts again, and what was found damaged stays to be seen. */
+static void damage_stays_to_be_seen(void **state)
+{
+    (void)state;
+    Watcher watcher = {0};
+    Stage stage = stage_of(&watcher);
+    assert_ok(stage_open(&stage, &table));
+    record(&stage, 1);
+    save(&stage, 1, NULL, 0);
+    stage_close(&stage);
+    write_file(in_run("sft/checkpoints/step-000001/state"), "weights and momentz");
+    Stage again = stage_of(&watcher);
+    assert_ok(stage_open(&again, &table));
+    assert_false(again.resumed);
+    Texts names = {0};
+    assert_ok(checkpoint_damaged(&names, again.folder));
+    assert_int_equal(names.count, 1);
+    assert_string_equal(names.bytes.data, "damaged-step-000001");
+    texts_free(&names);
+    stage_close(&again);
+}
+
 static void a_journal_that_was_altered_stops_the_resume(void **state)
 {
     (void)state;
@@ -602,11 +624,63 @@ static void every_life_is_an_entry(void **state)
                                     "}\n");
     assert_fails(run_dir_add_life(&dir, "{\"threads\": }"), STATUS_DATA,
                  "entry of run.json:1:13: ");
-    write_file(in_run("run.json"), "{\"lives\": 3}");
+    write_file(in_run("run.json"), "{\"format_version\": 1, \"lives\": 3}");
     assert_fails(run_dir_add_life(&dir, "{}"), STATUS_DATA, "run.json:1:1: lives: no such array");
+    write_file(in_run("run.json"), "{\"format_version\": 2, \"lives\": []}");
+    assert_fails(run_dir_add_life(&dir, "{}"), STATUS_DATA,
+                 "run.json:1:1: format_version = 2: this program reads 1");
     write_file(in_run("run.json"), "[]");
-    assert_fails(run_dir_add_life(&dir, "{}"), STATUS_DATA, "run.json:1:1: lives: no such array");
+    assert_fails(run_dir_add_life(&dir, "{}"), STATUS_DATA, "run.json:1:1: ");
     run_dir_close(&dir);
+}
+
+static void a_life_says_how_it_ended(void **state)
+{
+    (void)state;
+    RunDir dir;
+    RunLife life;
+    assert_ok(run_dir_open(&dir, run));
+    assert_ok(run_dir_last_life(&life, run));
+    assert_int_equal(life.lives, 0);
+    const char *entry = "{\"started\": \"then\", \"host\": \"a\", \"process\": 7}";
+    assert_ok(run_dir_add_life(&dir, entry));
+    assert_ok(run_dir_end_life(&dir, STATUS_STOPPED, "SIGTERM"));
+    assert_ok(run_dir_last_life(&life, run));
+    assert_true(life.ended);
+    assert_int_equal(life.exit_status, STATUS_STOPPED);
+    assert_string_equal(life.reason, "SIGTERM");
+
+    /* The next one has not, and the first keeps its end. */
+    assert_ok(run_dir_add_life(&dir, entry));
+    assert_ok(run_dir_last_life(&life, run));
+    assert_int_equal(life.lives, 2);
+    assert_false(life.ended);
+    assert_int_equal(life.process, 7);
+    Bytes text = {0};
+    assert_ok(io_read(&text, in_run("run.json"), 1 << 16));
+    assert_non_null(strstr(text.data, "\"reason\": \"SIGTERM\""));
+    bytes_free(&text);
+    run_dir_close(&dir);
+}
+
+/* Who holds the lock can be asked without disturbing anybody. */
+static void the_holder_of_a_lock_is_told(void **state)
+{
+    (void)state;
+    char lock[PATH_TEXT], line[IO_HOLDER], mine[64];
+    bool held = true;
+    assert_ok(path_join(lock, run, "lock"));
+    assert_ok(io_lock_holder(&held, line, lock));
+    assert_false(held);
+    RunDir dir;
+    assert_ok(run_dir_open(&dir, run));
+    assert_ok(io_lock_holder(&held, line, lock));
+    assert_true(held);
+    snprintf(mine, sizeof mine, "pid %ld on host ", (long)getpid());
+    assert_non_null(strstr(line, mine));
+    run_dir_close(&dir);
+    assert_ok(io_lock_holder(&held, line, lock));
+    assert_false(held);
 }
 
 static void a_path_that_does_not_fit_is_refused(void **state)
@@ -636,6 +710,7 @@ int main(void)
         TEST(a_checkpoint_is_due_by_time_signal_or_stop),
         TEST(an_abandoned_stage_goes_on_from_its_checkpoint),
         TEST(a_damaged_checkpoint_costs_only_itself),
+        TEST(damage_stays_to_be_seen),
         TEST(a_journal_that_was_altered_stops_the_resume),
         TEST(other_settings_start_clean),
         TEST(a_finished_stage_says_what_it_published),
@@ -643,6 +718,8 @@ int main(void)
         TEST(a_full_disk_leaves_the_checkpoint_before),
         TEST(a_run_directory_is_held_by_one_process),
         TEST(every_life_is_an_entry),
+        TEST(a_life_says_how_it_ended),
+        TEST(the_holder_of_a_lock_is_told),
         TEST(a_path_that_does_not_fit_is_refused),
     };
     return cmocka_run_group_tests_name("stage", tests, NULL, NULL);

@@ -9,7 +9,7 @@ static volatile sig_atomic_t stop_asked, checkpoint_asked;
 static void on_stop(int number)
 {
     if (stop_asked) _exit(128 + number);
-    stop_asked = 1;
+    stop_asked = number;
 }
 
 static void on_checkpoint(int number)
@@ -37,6 +37,12 @@ void interrupt_install(void)
 bool interrupt_stop(void)
 {
     return stop_asked != 0;
+}
+
+const char *interrupt_name(void)
+{
+    if (stop_asked == 0) return NULL;
+    return stop_asked == SIGINT ? "SIGINT" : "SIGTERM";
 }
 
 bool interrupt_checkpoint(void)

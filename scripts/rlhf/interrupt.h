@@ -7,6 +7,7 @@
 
 void interrupt_install(void);
 bool interrupt_stop(void);       /* a stop was asked for */
+const char *interrupt_name(void); /* by which signal; NULL: none */
 bool interrupt_checkpoint(void); /* a checkpoint was asked for; asking again needs a new signal */
 
 /* Seconds, monotonic. */

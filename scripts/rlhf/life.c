@@ -1,10 +1,15 @@
-#include "scripts/rlhf/run.h"
+#include "scripts/rlhf/life.h"
 
 #include "data/parallel.h"
 #include "policy/gemm.h"
+#include "scripts/rlhf/interrupt.h"
+#include "scripts/rlhf/run.h"
 #include "scripts/rlhf/versions.h"
 
+#include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -58,5 +63,63 @@ Status life_record(const RunDir *directory, const Options *options)
     Status status = write_life(&entry, options);
     if (status == STATUS_OK) status = run_dir_add_life(directory, entry.data);
     bytes_free(&entry);
+    return status;
+}
+
+enum { PLACE = 64 };
+
+/* "ppo step 3", "sft, finished" or "" where nothing is committed yet. */
+static Status last_good(char place[PLACE], const char *run)
+{
+    place[0] = '\0';
+    for (int i = 0; i < STAGES; i++) {
+        char folder[STAGE_PATH], manifest[STAGE_PATH];
+        TRY(path_join(folder, run, pipeline_stages[i].name));
+        TRY(path_join(manifest, folder, "manifest.json"));
+        if (io_exists(manifest)) {
+            snprintf(place, PLACE, "%s, finished", pipeline_stages[i].name);
+            continue;
+        }
+        int64_t *steps;
+        int count;
+        const Status status = checkpoint_steps(&steps, &count, folder);
+        if (status == STATUS_OK && count > 0) {
+            snprintf(place, PLACE, "%s step %" PRId64, pipeline_stages[i].name, steps[count - 1]);
+        }
+        memory_release(steps);
+        return status;
+    }
+    return STATUS_OK;
+}
+
+/* Behind the reason: what is safe and what to do. */
+static Status advise(const char *run)
+{
+    char reason[STATUS_TEXT], place[PLACE];
+    status_keep(reason);
+    STATUS_ASIDE(last_good(place, run));
+    const bool full =
+        strstr(reason, strerror(ENOSPC)) != NULL || strstr(reason, strerror(EDQUOT)) != NULL;
+    return status_fail(STATUS_IO, "%.1000s; %s%s; %s, then run: rlhf %s%s", reason,
+                       place[0] != '\0' ? "last good: " : "nothing is lost, as nothing was done",
+                       place, full ? "free space" : "see to the disk",
+                       run_dir_exists(run) ? "resume " : "run ... --resume --out ", run);
+}
+
+Status life_end(const RunDir *directory, Status status)
+{
+    RunLife life;
+    STATUS_ASIDE(run_dir_last_life(&life, directory->path));
+    if (status == STATUS_IO) status = advise(directory->path);
+    if (life.lives == 0 || life.ended || life.process != getpid()) return status;
+
+    char reason[STATUS_TEXT];
+    status_keep(reason);
+    if (status == STATUS_OK) snprintf(reason, sizeof reason, "done");
+    if (status == STATUS_STOPPED) {
+        const char *name = interrupt_name();
+        snprintf(reason, sizeof reason, "%s", name != NULL ? name : "--max-hours");
+    }
+    STATUS_ASIDE(run_dir_end_life(directory, (int)status, reason));
     return status;
 }

@@ -25,8 +25,7 @@ Status progress_log(Progress *progress, const char *run)
 void progress_close(Progress *progress)
 {
     if (progress->log.descriptor < 0) return;
-    const Status status = io_log_close(&progress->log);
-    (void)status; /* the log is for people; no result hangs on it */
+    STATUS_ASIDE(io_log_close(&progress->log)); /* for people; no result hangs on it */
 }
 
 static void wipe(Progress *progress)
@@ -40,8 +39,7 @@ static void log_line(Progress *progress, const char *line)
     if (progress->log.descriptor < 0) return;
     char text[LINE + 2];
     const int length = snprintf(text, sizeof text, "%s\n", line);
-    const Status status = io_log_append(&progress->log, text, (size_t)length);
-    (void)status; /* as above */
+    STATUS_ASIDE(io_log_append(&progress->log, text, (size_t)length)); /* as above */
 }
 
 static void plain_line(Progress *progress, const char *line)

@@ -20,6 +20,28 @@ typedef struct StageStatus {
     uint64_t bytes;
 } StageStatus;
 
+/* What the run as a whole is at. */
+typedef enum RunState {
+    RUN_NEW,
+    RUN_RUNNING,
+    RUN_FINISHED,
+    RUN_PAUSED, /* ended well, before its last stage */
+    RUN_STOPPED,
+    RUN_FAILED,
+    RUN_CRASHED, /* its last life did not say how it ended */
+} RunState;
+
+static const char *const run_names[] = {"not begun", "running", "finished", "not finished",
+                                        "stopped",   "failed",  "crashed"};
+
+typedef struct RunStatus {
+    RunState state;
+    RunLife life;
+    char holder[IO_HOLDER];
+    StageStatus stage[STAGES];
+    Texts damaged; /* checkpoints moved aside, as DIR/STAGE/checkpoints/NAME */
+} RunStatus;
+
 static int64_t planned_steps(const Settings *settings, int index)
 {
     const int64_t steps[STAGES] = {[0] = settings->pretrain.steps, [4] = settings->ppo.steps};
@@ -35,6 +57,77 @@ static Status look(StageStatus *stage, const Pipeline *pipeline, int index)
     TRY(stage_times(&stage->times, pipeline->run, stage->name));
     stage->steps = planned_steps(pipeline->settings, index);
     return io_exists(folder) ? io_usage(&stage->bytes, folder) : STATUS_OK;
+}
+
+/* The damaged checkpoints of a stage, as paths. */
+static Status look_for_damage(Texts *damaged, const char *run, const char *stage)
+{
+    char folder[STAGE_PATH];
+    Texts names = {0};
+    Bytes path = {0};
+    TRY(path_join(folder, run, stage));
+    Status status = checkpoint_damaged(&names, folder);
+    for (int i = 0; i < names.count && status == STATUS_OK; i++) {
+        size_t count;
+        const char *name = texts_at(&names, i, &count);
+        bytes_clear(&path);
+        status = bytes_print(&path, "%s/checkpoints/%.*s", folder, (int)count, name);
+        if (status == STATUS_OK) status = texts_add(damaged, path.data, path.count);
+    }
+    bytes_free(&path);
+    texts_free(&names);
+    return status;
+}
+
+static RunState state_of_run(const RunStatus *run, bool held)
+{
+    if (held) return RUN_RUNNING;
+    int finished = 0;
+    for (int i = 0; i < STAGES; i++) finished += run->stage[i].state == STAGE_FINISHED;
+    if (finished == STAGES) return RUN_FINISHED;
+    if (run->life.lives == 0) return RUN_NEW;
+    if (!run->life.ended) return RUN_CRASHED;
+    if (run->life.exit_status == STATUS_OK) return RUN_PAUSED;
+    return run->life.exit_status == STATUS_STOPPED ? RUN_STOPPED : RUN_FAILED;
+}
+
+static Status look_at_run(RunStatus *run, const Pipeline *pipeline)
+{
+    char lock[STAGE_PATH];
+    bool held;
+    TRY(path_join(lock, pipeline->run, "lock"));
+    TRY(io_lock_holder(&held, run->holder, lock));
+    TRY(run_dir_last_life(&run->life, pipeline->run));
+    for (int i = 0; i < STAGES; i++) {
+        TRY(look(&run->stage[i], pipeline, i));
+        TRY(look_for_damage(&run->damaged, pipeline->run, run->stage[i].name));
+    }
+    run->state = state_of_run(run, held);
+    return STATUS_OK;
+}
+
+/* One line: what it is at, and what to do about it. */
+static Status describe(Bytes *line, const RunStatus *run, const char *path)
+{
+    const RunLife *life = &run->life;
+    TRY(bytes_print(line, "%s", run_names[run->state]));
+    switch (run->state) {
+    case RUN_RUNNING:
+        return bytes_print(line, ": %s", run->holder);
+    case RUN_STOPPED:
+    case RUN_FAILED:
+        TRY(bytes_print(line, " at %s with exit status %d: %s", life->ended_at,
+                        (int)life->exit_status, life->reason));
+        break;
+    case RUN_CRASHED:
+        TRY(bytes_print(line, ": begun %s by pid %d on host %s, then killed, or its disk full",
+                        life->started, (int)life->process, life->host));
+        break;
+    default:
+        break;
+    }
+    if (run->state == RUN_FINISHED || strstr(life->reason, "rlhf resume") != NULL) return STATUS_OK;
+    return bytes_print(line, "; go on with: rlhf resume %s", path);
 }
 
 static void print_stage(FILE *out, const StageStatus *stage)
@@ -59,16 +152,32 @@ static void print_stage(FILE *out, const StageStatus *stage)
             left, stage->bytes > 0 ? bytes_text_of(size, (double)stage->bytes) : "");
 }
 
-static Status print_all(FILE *out, const StageStatus *stages, const Pipeline *pipeline)
+static Status print_run(FILE *out, const RunStatus *run, const char *path)
+{
+    Bytes line = {0};
+    const Status status = describe(&line, run, path);
+    if (status == STATUS_OK) fprintf(out, "%s\n", line.data);
+    bytes_free(&line);
+    for (int i = 0; i < run->damaged.count; i++) {
+        size_t count;
+        const char *damaged = texts_at(&run->damaged, i, &count);
+        fprintf(out, "warning: %.*s was damaged; the one before it was used\n", (int)count,
+                damaged);
+    }
+    return status;
+}
+
+static Status print_all(FILE *out, const RunStatus *run, const Pipeline *pipeline)
 {
     const Terminal terminal = terminal_of(out);
-    fprintf(out, "%s  task %s, seed %lld\n\n", pipeline->run, pipeline->settings->task.name,
+    fprintf(out, "%s  task %s, seed %lld\n", pipeline->run, pipeline->settings->task.name,
             (long long)pipeline->settings->seed);
+    TRY(print_run(out, run, pipeline->run));
     fprintf(out,
-            "%sstage      state              steps      time    tokens/s      left       size"
+            "\n%sstage      state              steps      time    tokens/s      left       size"
             "%s\n",
             terminal_bold(&terminal), terminal_plain(&terminal));
-    for (int i = 0; i < STAGES; i++) print_stage(out, &stages[i]);
+    for (int i = 0; i < STAGES; i++) print_stage(out, &run->stage[i]);
     uint64_t bytes;
     char size[16];
     TRY(io_usage(&bytes, pipeline->run));
@@ -76,14 +185,35 @@ static Status print_all(FILE *out, const StageStatus *stages, const Pipeline *pi
     return STATUS_OK;
 }
 
-static Status print_json(FILE *out, const StageStatus *stages, const Pipeline *pipeline)
+static void put_run(JsonWriter *json, const RunStatus *run)
 {
+    const RunLife *life = &run->life;
+    json_put_text(json, "state", run_names[run->state]);
+    json_put_integer(json, "lives", life->lives);
+    if (run->state == RUN_RUNNING) json_put_text(json, "holder", run->holder);
+    if (life->ended) {
+        json_put_integer(json, "exit_status", life->exit_status);
+        json_put_text(json, "reason", life->reason);
+    }
+    json_open(json, "damaged", '[');
+    for (int i = 0; i < run->damaged.count; i++) {
+        size_t count;
+        const char *path = texts_at(&run->damaged, i, &count);
+        json_put_bytes(json, NULL, path, count);
+    }
+    json_close(json);
+}
+
+static Status print_json(FILE *out, const RunStatus *run, const Pipeline *pipeline)
+{
+    const StageStatus *stages = run->stage;
     Bytes text = {0};
     JsonWriter json = json_writer(&text, 2);
     json_open(&json, NULL, '{');
     json_put_text(&json, "run", pipeline->run);
     json_put_text(&json, "task", pipeline->settings->task.name);
     json_put_integer(&json, "seed", pipeline->settings->seed);
+    put_run(&json, run);
     json_open(&json, "stages", '{');
     for (int i = 0; i < STAGES; i++) {
         json_open(&json, stages[i].name, '{');
@@ -105,10 +235,14 @@ static Status print_json(FILE *out, const StageStatus *stages, const Pipeline *p
 
 static Status status_of(const Cli *cli, const Pipeline *pipeline)
 {
-    StageStatus stages[STAGES] = {0};
-    for (int i = 0; i < STAGES; i++) TRY(look(&stages[i], pipeline, i));
-    return cli_has(cli, "--json") ? print_json(cli->out, stages, pipeline)
-                                  : print_all(cli->out, stages, pipeline);
+    RunStatus run = {0};
+    Status status = look_at_run(&run, pipeline);
+    if (status == STATUS_OK) {
+        status = cli_has(cli, "--json") ? print_json(cli->out, &run, pipeline)
+                                        : print_all(cli->out, &run, pipeline);
+    }
+    texts_free(&run.damaged);
+    return status;
 }
 
 Status command_status(Cli *cli)
