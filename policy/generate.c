@@ -10,7 +10,9 @@
 #include <inttypes.h>
 #include <string.h>
 
-enum { GROUP_DEFAULT = 64 };
+/* Wider groups make wider products, but their keys and values no longer lie near the processor. */
+enum { GROUP_WIDEST = 16 };
+static const size_t GROUP_CACHE = (size_t)256 << 20; /* bytes */
 
 /* What one thread needs for one group. A slot of the cache belongs to one request of the group. */
 typedef struct Worker {
@@ -35,7 +37,6 @@ typedef struct Job {
     int32_t *length; /* (count) tokens of the answer */
     uint8_t *terminated;
     Worker *worker; /* (threads) */
-    Arena arena;
 } Job;
 
 /* The requests first .. first + count - 1. */
@@ -207,15 +208,26 @@ static void job_layout(Job *job, Arena *arena, int threads)
     }
 }
 
-static Status run_job(Sequences *answers, Job *job)
+static Status claim_memory(Arena *arena, Job *job, int threads)
+{
+    Arena plan = arena_measure();
+    job_layout(job, &plan, threads);
+    if (plan.used > arena->capacity) {
+        arena_free(arena);
+        TRY(arena_init(arena, plan.used));
+    }
+    arena->used = 0;
+    job_layout(job, arena, threads);
+    memset(job->length, 0, sizeof *job->length * (size_t)job->count);
+    return STATUS_OK;
+}
+
+static Status run_job(Sequences *answers, Job *job, Arena *arena)
 {
     const int groups = (job->count + job->group - 1) / job->group;
     const int wanted = job->config->threads < 1 ? 1 : job->config->threads;
     const int threads = wanted < groups ? wanted : groups;
-    Arena plan = arena_measure();
-    job_layout(job, &plan, threads);
-    TRY(arena_init(&job->arena, plan.used));
-    job_layout(job, &job->arena, threads);
+    TRY(claim_memory(arena, job, threads));
     TRY(parallel_for(groups, threads, run_group, job));
     for (int i = 0; i < job->count; i++) {
         const int prompt = job->request[i].prompt;
@@ -227,13 +239,26 @@ static Status run_job(Sequences *answers, Job *job)
     return STATUS_OK;
 }
 
+int generate_group(ModelShape shape, int count)
+{
+    const size_t row = sizeof(float) * 2 * (size_t)shape.channels; /* a key and a value */
+    const size_t sequence = row * (size_t)shape.layers * (size_t)shape.positions;
+    const size_t room = GROUP_CACHE / sequence;
+    const int widest = room < 1 ? 1 : room < GROUP_WIDEST ? (int)room : GROUP_WIDEST;
+    const int share = count < GROUP_WIDEST ? 2 : 4;
+    const int least = (count + widest - 1) / widest;
+    const int groups = (least + share - 1) / share * share;
+    return (count + groups - 1) / groups;
+}
+
 Status generate(Sequences *answers, uint8_t *terminated, const Model *model,
                 const Sequences *prompts, const GenerateRequest *request, int count,
                 const GenerateConfig *config)
 {
     assert(config->response_tokens > 0 && model->shape.head == HEAD_LANGUAGE);
     if (count == 0) return STATUS_OK;
-    const int group = config->group > 0 ? config->group : GROUP_DEFAULT;
+    const int group = config->group > 0 ? config->group : generate_group(model->shape, count);
+    Arena own = {0};
     Job job = {
         .model = model,
         .prompts = prompts,
@@ -246,7 +271,7 @@ Status generate(Sequences *answers, uint8_t *terminated, const Model *model,
         .terminated = terminated,
     };
     TRY(check_prompts(&job));
-    const Status status = run_job(answers, &job);
-    arena_free(&job.arena);
+    const Status status = run_job(answers, &job, config->kept != NULL ? config->kept : &own);
+    arena_free(&own);
     return status;
 }

@@ -6,6 +6,7 @@
 #ifndef POLICY_GENERATE_H
 #define POLICY_GENERATE_H
 
+#include "data/arena.h"
 #include "data/rng.h"
 #include "data/sequences.h"
 #include "policy/model.h"
@@ -19,8 +20,10 @@ typedef struct GenerateConfig {
     int response_tokens; /* longest answer, <|endoftext|> included */
     int32_t end;         /* id of <|endoftext|> */
     bool never_end;      /* for benches: the end is never drawn */
-    int group;           /* sequences decoded together; 0: 64 */
+    int group;           /* sequences decoded together; 0: generate_group() */
     int threads;
+    Arena *kept;         /* memory that the next call may use again; the caller frees it.
+                            NULL: claimed and released in the call */
     uint64_t seed;
     RngStage stage;
     RngPurpose purpose;
@@ -33,6 +36,11 @@ typedef struct GenerateRequest {
     int64_t sample;    /* names the stream */
     int prompt;        /* index into `prompts` */
 } GenerateRequest;
+
+/* Sequences in a group of `count` requests, for any number of threads the same: at most 16, and no
+ * more than 256 MB of keys and values; so many groups that two threads (from 16 requests on, four)
+ * have equally much to do. */
+int generate_group(ModelShape shape, int count);
 
 /* Adds one sequence a request, in order, to *answers: its prompt and its answer, <|endoftext|>
  * included where it came; terminated[i] says whether it did. An empty prompt or one that leaves

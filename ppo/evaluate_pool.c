@@ -16,6 +16,7 @@ typedef struct Pool {
     double *best_gold, *best_score; /* (sizes, prompts) */
     Sequences answers;
     Arena arena;
+    Arena answering; /* what generate() keeps from prompt to prompt */
 } Pool;
 
 static void pool_layout(Pool *p, Arena *arena, const BestOfN *best)
@@ -42,6 +43,7 @@ static Status fill_pool(Pool *p, const Evaluation *e, int k)
         .response_tokens = (int)job->task->config->response_tokens,
         .end = tokenizer_end(e->tokenizer),
         .threads = job->stage->threads,
+        .kept = &p->answering,
         .seed = job->stage->seed,
         .stage = RNG_EVALUATE,
         .purpose = RNG_BEST_OF_N,
@@ -122,5 +124,6 @@ Status evaluate_best_of_n(Evaluation *e)
     }
     sequences_free(&pool.answers);
     arena_free(&pool.arena);
+    arena_free(&pool.answering);
     return status_context(status, "best of n");
 }

@@ -22,7 +22,7 @@ void ppo_rollout_layout(PpoRun *run, Arena *arena)
     run->compact = arena_floats(arena, (size_t)tokens);
 }
 
-GenerateConfig ppo_sampling(const PpoRun *run, RngPurpose purpose, int64_t step)
+GenerateConfig ppo_sampling(PpoRun *run, RngPurpose purpose, int64_t step)
 {
     return (GenerateConfig){
         .temperature = run->job->config->temperature,
@@ -30,6 +30,7 @@ GenerateConfig ppo_sampling(const PpoRun *run, RngPurpose purpose, int64_t step)
         .response_tokens = (int)run->job->task->config->response_tokens,
         .end = tokenizer_end(run->tokenizer),
         .threads = run->job->stage->threads,
+        .kept = &run->answering,
         .seed = run->job->stage->seed,
         .stage = RNG_PPO,
         .purpose = purpose,

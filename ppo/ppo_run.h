@@ -51,10 +51,11 @@ typedef struct PpoRun {
     double *entropy, *kl_exact; /* (tokens) */
     float *compact;             /* (tokens) scratch */
     Arena arena;
+    Arena answering; /* what generate() keeps from call to call */
 } PpoRun;
 
 /* How answers are drawn: as they are scored, without top-k and top-p. */
-GenerateConfig ppo_sampling(const PpoRun *run, RngPurpose purpose, int64_t step);
+GenerateConfig ppo_sampling(PpoRun *run, RngPurpose purpose, int64_t step);
 
 /* ---- ppo_train.c ---- */
 

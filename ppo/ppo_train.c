@@ -298,6 +298,7 @@ void ppo_run_free(PpoRun *run)
     ppo_scorer_free(&run->scorer);
     sequences_free(&run->samples.answers);
     arena_free(&run->arena);
+    arena_free(&run->answering);
     model_free(&run->policy);
     model_free(&run->reference);
     model_free(&run->reward_model);

@@ -45,6 +45,7 @@ typedef struct Labelling {
     double *gold;        /* (2 pairs) */
     double *seen;        /* (2 pairs) gold as the pair's annotator sees it */
     uint8_t *terminated; /* (2 pairs) */
+    Arena answering;     /* what generate() keeps from call to call */
     Preferences kept;
     int ties, identical, flipped;
 } Labelling;
@@ -113,6 +114,7 @@ static Status draw_answers(Labelling *l, int first, int count)
         .response_tokens = (int)job->task->config->response_tokens,
         .end = tokenizer_end(l->tokenizer),
         .threads = job->stage->threads,
+        .kept = &l->answering,
         .seed = job->stage->seed,
         .stage = RNG_LABEL,
         .purpose = RNG_SAMPLING,
@@ -364,6 +366,7 @@ Status label_run(const LabelJob *job)
     stage_close(job->stage);
     preferences_free(&labelling.kept);
     sequences_free(&labelling.answers);
+    arena_free(&labelling.answering);
     memory_release(labelling.terminated);
     memory_release(labelling.seen);
     memory_release(labelling.gold);

@@ -251,6 +251,60 @@ static void neither_threads_nor_groups_change_the_tokens(void **state)
     sequences_free(&answers);
 }
 
+static void groups_follow_from_shape_and_count_alone(void **state)
+{
+    (void)state;
+    const ModelShape small = {.layers = 4, .channels = 128, .positions = 96};
+    const ModelShape gpt2 = {.layers = 12, .channels = 768, .positions = 1024};
+    static const struct {
+        int count, small, gpt2; /* GPT-2's cache takes 75.5 MB a sequence: 3 fit */
+    } cases[] = {{1, 1, 1},  {2, 1, 1},   {3, 2, 2},   {4, 2, 2},  {8, 4, 2},    {15, 8, 3},
+                 {16, 4, 2}, {48, 12, 3}, {64, 16, 3}, {65, 9, 3}, {128, 16, 3}, {256, 16, 3}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        assert_int_equal(generate_group(small, cases[i].count), cases[i].small);
+        assert_int_equal(generate_group(gpt2, cases[i].count), cases[i].gpt2);
+    }
+    const ModelShape huge = {.layers = 48, .channels = 1600, .positions = 1024};
+    assert_int_equal(generate_group(huge, 128), 1);
+}
+
+/* Memory of an earlier call is used again, whatever lies in it, and nothing more is claimed. */
+static void kept_memory_is_used_again(void **state)
+{
+    (void)state;
+    enum { FEW = 40 };
+    Model model;
+    Sequences prompts = {0}, fresh = {0}, again = {0};
+    Arena kept = {0};
+    GenerateRequest request[FEW];
+    uint8_t ended[FEW];
+    make_model(&model);
+    make_prompts(&prompts, FEW);
+    for (int i = 0; i < FEW; i++) request[i] = (GenerateRequest){i, 0, i};
+    GenerateConfig config = plain_config(RESPONSE);
+    assert_ok(generate(&fresh, ended, &model, &prompts, request, FEW, &config));
+    config.kept = &kept;
+    config.seed++;
+    assert_ok(generate(&again, ended, &model, &prompts, request, FEW, &config));
+    const void *base = kept.base;
+    memset(kept.base, 0xff, kept.capacity); /* NaN, and -1 */
+    const int64_t room = again.token_capacity;
+    assert_true(room >= sequences_tokens(&fresh));
+    again.count = 0;
+    config.seed--;
+    memory_fault(1, 1);
+    const Status status = generate(&again, ended, &model, &prompts, request, FEW, &config);
+    memory_fault(0, 0);
+    assert_ok(status);
+    assert_same(&fresh, &again);
+    assert_ptr_equal(kept.base, base);
+    sequences_free(&fresh);
+    sequences_free(&again);
+    sequences_free(&prompts);
+    arena_free(&kept);
+    model_free(&model);
+}
+
 /* Every answer is its prompt, then at most RESPONSE tokens, the end at most once and then last. */
 static void answers_stop_at_the_end_or_at_the_limit(void **state)
 {
@@ -442,6 +496,8 @@ int main(void)
         cmocka_unit_test(decoding_agrees_with_the_full_forward),
         cmocka_unit_test(samples_follow_the_probabilities),
         cmocka_unit_test(neither_threads_nor_groups_change_the_tokens),
+        cmocka_unit_test(groups_follow_from_shape_and_count_alone),
+        cmocka_unit_test(kept_memory_is_used_again),
         cmocka_unit_test(answers_stop_at_the_end_or_at_the_limit),
         cmocka_unit_test(never_end_draws_no_end),
         cmocka_unit_test(answers_do_not_depend_on_their_neighbours),

@@ -69,6 +69,7 @@ typedef struct BenchPpo {
     double *entropy, *kl_exact; /* (tokens) */
     float *compact;             /* (tokens) scratch */
     Arena arena;
+    Arena answering; /* what generate() keeps from call to call */
     int64_t step;
     double seconds[BENCH_PARTS]; /* of the last iteration */
 } BenchPpo;

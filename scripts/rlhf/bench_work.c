@@ -238,6 +238,7 @@ void bench_ppo_free(BenchPpo *ppo)
     block_plan_free(&ppo->plan);
     sequences_free(&ppo->prompts);
     arena_free(&ppo->arena);
+    arena_free(&ppo->answering);
     model_free(&ppo->policy);
     model_free(&ppo->reference);
     model_free(&ppo->reward_model);
@@ -271,6 +272,7 @@ static Status generate_answers(BenchPpo *ppo)
                                    .end = BENCH_END,
                                    .never_end = true,
                                    .threads = ppo->sizes.threads,
+                                   .kept = &ppo->answering,
                                    .seed = BENCH_SEED,
                                    .stage = RNG_PPO,
                                    .purpose = RNG_SAMPLING,
