@@ -54,6 +54,8 @@ Status json_text(const char **out, Json value); /* UTF-8, lives with the documen
 Status json_get_number(double *out, Json object, const char *key);
 Status json_get_integer(int64_t *out, Json object, const char *key);
 Status json_get_text(const char **out, Json object, const char *key);
+/* Whether text can stand in JSON as it is: UTF-8 without control characters. */
+bool json_is_plain(const char *text);
 /* "name:line:column: " + text, with the document's code. The place is that of the key where there
  * is one. */
 Status json_fail(Json value, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -62,7 +64,8 @@ Status json_context(Status status, Json value);
 
 /* Writing: a flat stream of calls on a growing text. `indent` 0 writes one line. Doubles are
  * written in the fewest of 15, 16 or 17 digits that read back to the same bits, integers up to
- * 2^53 without exponent; not finite: null. A byte that is not UTF-8 becomes U+FFFD, NUL U+2400. */
+ * 2^53 without exponent; not finite: null. A byte that is not UTF-8 becomes U+FFFD, NUL U+2400;
+ * control and direction characters are written as \uXXXX, so that a terminal may show them. */
 typedef struct JsonWriter {
     Bytes *out;
     int indent;

@@ -33,6 +33,24 @@ static void put_line(JsonWriter *writer)
     for (int i = 0; i < writer->indent * writer->depth; i++) put(writer, " ", 1);
 }
 
+/* A character whose well-formed UTF-8 has up to 3 bytes; 0 for longer ones. */
+static unsigned character_of(const char *text, size_t length)
+{
+    const unsigned char *byte = (const unsigned char *)text;
+    if (length == 1) return byte[0];
+    if (length == 2) return (byte[0] & 0x1fu) << 6 | (byte[1] & 0x3fu);
+    if (length > 3) return 0;
+    return (byte[0] & 0x0fu) << 12 | (byte[1] & 0x3fu) << 6 | (byte[2] & 0x3fu);
+}
+
+/* What a terminal would act on, or would turn or break the line. */
+static bool is_control(unsigned point)
+{
+    return (point > 0 && point < 0x20) || (point >= 0x7f && point < 0xa0) || point == 0x061c ||
+           point == 0x200e || point == 0x200f || (point >= 0x2028 && point <= 0x202e) ||
+           (point >= 0x2066 && point <= 0x2069);
+}
+
 /* One character of text, escaped where JSON or the reader needs it; the bytes it took. */
 static size_t put_character(JsonWriter *writer, const char *text, size_t count)
 {
@@ -50,8 +68,8 @@ static size_t put_character(JsonWriter *writer, const char *text, size_t count)
     } else if (special != NULL) {
         snprintf(escape, sizeof escape, "\\%c", letter[special - plain]);
         put_literal(writer, escape);
-    } else if (byte < 0x20) {
-        snprintf(escape, sizeof escape, "\\u%04x", byte);
+    } else if (is_control(character_of(text, length))) {
+        snprintf(escape, sizeof escape, "\\u%04x", character_of(text, length));
         put_literal(writer, escape);
     } else {
         put(writer, text, length);

@@ -322,6 +322,26 @@ static void what_is_written_reads_back(void **state)
     bytes_free(&out);
 }
 
+static void control_and_direction_characters_are_escaped(void **state)
+{
+    (void)state;
+    const char hostile[] =
+        "\x1b[2J\x7f\xc2\x9b\xd8\x9c\xe2\x80\x8f\xe2\x80\xa8\xe2\x80\xae\xe2\x81\xa9"
+        "\xe2\x80\xaf\xc2\xa0\xf0\x9f\x98\x80";
+    Bytes out = {0};
+    JsonWriter writer = json_writer(&out, 0);
+    json_put_text(&writer, NULL, hostile);
+    assert_ok(json_done(&writer));
+    assert_string_equal(out.data, "\"\\u001b[2J\\u007f\\u009b\\u061c\\u200f\\u2028\\u202e\\u2069"
+                                  "\xe2\x80\xaf\xc2\xa0\xf0\x9f\x98\x80\"");
+    JsonDocument *document = parsed(out.data);
+    const char *back;
+    assert_ok(json_text(&back, json_root(document)));
+    assert_string_equal(back, hostile);
+    json_free(document);
+    bytes_free(&out);
+}
+
 static void memory_may_run_out_at_any_call(void **state)
 {
     (void)state;
@@ -356,6 +376,7 @@ int main(void)
         cmocka_unit_test(floats_are_written_in_their_own_digits),
         cmocka_unit_test(numbers_are_written_short_and_read_back_to_the_bit),
         cmocka_unit_test(what_is_written_reads_back),
+        cmocka_unit_test(control_and_direction_characters_are_escaped),
         cmocka_unit_test(memory_may_run_out_at_any_call),
     };
     return cmocka_run_group_tests_name("json", tests, NULL, NULL);

@@ -38,13 +38,16 @@ static Status add_prompt(Sequences *prompts, const RunPolicy *policy, const char
     return status;
 }
 
-/* One answer on one line, safe for a terminal; a file gets the bytes as they are. */
-static Status show_answer(FILE *out, const TaskAnswer *answer, double gold, bool live)
+/* One answer on one line, safe for a terminal, also one behind a pipe; the exact text is --json's.
+ * `prompt`: in front of it. */
+static Status show_answer(FILE *out, const TaskAnswer *answer, double gold, bool prompt)
 {
     Bytes text = {0};
-    const char *response = answer->response != NULL ? answer->response : "";
-    Status status = live ? terminal_escape(&text, response, answer->response_count)
-                         : bytes_append(&text, response, answer->response_count);
+    Status status = STATUS_OK;
+    if (prompt) status = terminal_escape(&text, answer->prompt, answer->prompt_count);
+    if (status == STATUS_OK) {
+        status = terminal_escape(&text, answer->response, answer->response_count);
+    }
     if (status == STATUS_OK) {
         fprintf(out, "%s%s", text.count > 0 ? text.data : "",
                 answer->terminated ? "" : " [no end]");
@@ -74,7 +77,6 @@ static Status write_json_answer(FILE *out, const TaskAnswer *answer, double gold
 static Status show_all(const Cli *cli, const RunPolicy *policy, const Sequences *answers,
                        bool prompts_too)
 {
-    const Terminal terminal = terminal_of(cli->out);
     for (int i = 0; i < answers->count; i++) {
         Bytes prompt = {0}, response = {0};
         TaskAnswer answer;
@@ -85,10 +87,7 @@ static Status show_all(const Cli *cli, const RunPolicy *policy, const Sequences 
             if (cli_has(cli, "--json")) {
                 status = write_json_answer(cli->out, &answer, gold);
             } else {
-                if (prompts_too) {
-                    fprintf(cli->out, "%.*s", (int)answer.prompt_count, answer.prompt);
-                }
-                status = show_answer(cli->out, &answer, gold, terminal.live);
+                status = show_answer(cli->out, &answer, gold, prompts_too);
             }
         }
         bytes_free(&prompt);

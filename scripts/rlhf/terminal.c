@@ -44,8 +44,9 @@ size_t terminal_character(uint32_t *point, const unsigned char *text, size_t cou
 
 bool terminal_is_control(uint32_t point)
 {
-    return point < 0x20 || (point >= 0x7f && point < 0xa0) ||
-           (point >= 0x202a && point <= 0x202e) || (point >= 0x2066 && point <= 0x2069);
+    return point < 0x20 || (point >= 0x7f && point < 0xa0) || point == 0x061c ||
+           point == 0x200e || point == 0x200f || (point >= 0x2028 && point <= 0x202e) ||
+           (point >= 0x2066 && point <= 0x2069);
 }
 
 Status terminal_escape(Bytes *out, const char *text, size_t count)

@@ -24,7 +24,7 @@ const char *terminal_plain(const Terminal *terminal);
 
 /* Bytes of the UTF-8 character that begins `text`, 0 where there is none; *point is its number. */
 size_t terminal_character(uint32_t *point, const unsigned char *text, size_t count);
-/* Characters that would move the cursor or turn the direction of text. */
+/* Characters that would move the cursor, break the line or turn the direction of text. */
 bool terminal_is_control(uint32_t point);
 /* Appends text of a model or a stranger: control characters, direction overrides and bytes that are
  * not UTF-8 are written as escapes (\n, \x1b). */
