@@ -200,13 +200,14 @@ Status report_rollouts(Page *page, const ReportRun *run, const SampleBudget *bud
     }
     Status status = rollout_steps(&steps, run->path);
     const int shown = steps.count < budget->steps ? steps.count : budget->steps;
-    page_print(page, "<h3>Rollouts, token by token</h3>\n");
+    page_print(page, "<div class=\"rollout-block\">\n<h3>Rollouts, token by token</h3>\n");
     json_open(&page->data, "rollouts", '[');
     for (int i = 0; i < shown && status == STATUS_OK; i++) {
         const int64_t step = steps.step[sample_choice(i, shown, steps.count)];
         status = show_step(page, run->path, step, i == shown - 1, budget);
     }
     json_close(&page->data);
+    page_print(page, "</div>\n");
     memory_release(steps.step);
     return status;
 }

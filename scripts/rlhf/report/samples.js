@@ -209,7 +209,7 @@
     scale() {
       const scale = element("span", "token-scale");
       [this.low, this.high] = [element("span"), element("span")];
-      scale.append(this.low, element("i"), this.high);
+      scale.append(this.low, element("i", "", "0"), this.high);
       return scale;
     }
 
@@ -278,7 +278,8 @@
       asked.dir = "auto";
       const spans = row.tokens.map((text, t) => {
         const ended = row.ended && t === row.tokens.length - 1;
-        const span = element("span", ended ? "token end" : "token", text);
+        const kind = ended ? "token end" : /^\s+$/.test(text) ? "token blank" : "token";
+        const span = element("span", kind, text);
         span.tabIndex = -1;
         span.place = {row, t, line: this.spans.length};
         return span;
@@ -299,7 +300,7 @@
     paint() {
       const range = colourRange(this.step, this.colour);
       this.low.textContent = short(-range);
-      this.high.textContent = `0 … ${short(range)}`;
+      this.high.textContent = short(range);
       this.spans.flat().forEach((span) => {
         const value = quantity(span.place.row, span.place.t, this.colour);
         const strength = range > 0 ? Math.min(1, Math.abs(value) / range) : 0;
