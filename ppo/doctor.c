@@ -5,6 +5,7 @@
 #include "ppo/doctor_checks.h"
 
 #include <math.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -166,6 +167,18 @@ bool diagnosis_gate_failed(const Diagnosis *diagnosis)
 {
     const Finding *worst = diagnosis_worst(diagnosis, NULL);
     return worst != NULL && worst->mark == FINDING_FAILED;
+}
+
+void diagnosis_verdict(char text[VERDICT_TEXT], const Diagnosis *diagnosis)
+{
+    const Finding *worst = diagnosis_worst(diagnosis, NULL);
+    if (worst == NULL) {
+        snprintf(text, VERDICT_TEXT, "fine: %d check%s", diagnosis->count,
+                 diagnosis->count == 1 ? "" : "s");
+    } else {
+        snprintf(text, VERDICT_TEXT, "%s: %s, %s: %s", finding_mark_text(worst->mark), worst->stage,
+                 worst->name, worst->evidence);
+    }
 }
 
 const char *finding_mark_text(FindingMark mark)

@@ -11,7 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { DIAGNOSIS_MAX = 40, EVIDENCE_TEXT = 240 };
+enum { DIAGNOSIS_MAX = 40, EVIDENCE_TEXT = 240, VERDICT_TEXT = 320 };
 
 typedef enum FindingMark {
     FINDING_FINE,   /* looked at, nothing wrong */
@@ -46,6 +46,8 @@ const Finding *diagnosis_worst(const Diagnosis *diagnosis, const char *stage);
 /* The stage to mend first: the earliest with anything wrong; NULL: healthy. */
 const char *diagnosis_stage(const Diagnosis *diagnosis);
 bool diagnosis_gate_failed(const Diagnosis *diagnosis);
+/* One line: "fine: 3 checks" or the worst finding and its evidence. */
+void diagnosis_verdict(char text[VERDICT_TEXT], const Diagnosis *diagnosis);
 /* "fine", "alarm" or "failed". */
 const char *finding_mark_text(FindingMark mark);
 

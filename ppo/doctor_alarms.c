@@ -55,7 +55,7 @@ static const Level levels[] = {
      0.3,
      false},
     {{"ppo", "kl-explosion", FINDING_ALARM, "the policy has left the reference",
-      "--set ppo.kl_coef=... (higher; twice 0.05 to begin with), or ppo.kl_controller=adaptive"},
+      "--set ppo.kl_coef=... (higher: 0.1, or twice what it is), or ppo.kl_controller=adaptive"},
      PPO_KL_EXACT,
      WINDOW,
      0,
@@ -169,19 +169,24 @@ static const Check overoptimised = {
     "the policy finds what the reward model overrates: true quality falls while the score rises",
     "--set ppo.kl_coef=0.1 (higher), or stop at this step; more label.pairs push it back"};
 static const double past_its_best = 0.98;
+static const double risen = 0.5; /* standard deviations; below, nothing was optimised */
 
 static void look_at_overoptimisation(Examination *e, const MetricColumns *columns)
 {
     const double *kl = column_of(columns, PPO_KL_EXACT), *score = column_of(columns, PPO_SCORES);
     if (kl == NULL || score == NULL || !(e->labelled > 1.0)) return;
     const double covered = log(e->labelled) - (e->labelled - 1.0) / e->labelled;
+    const double start = columns->rows > 0 ? score[0] : 0.0;
     double best = 0.0, farthest = 0.0;
     for (int i = 0; i < columns->rows; i++) {
         const double distance = mean_until(kl, i, WINDOW);
-        const double yield = mean_until(score, i, WINDOW) / sqrt(fmax(distance, 1.0));
+        const double reached = mean_until(score, i, WINDOW);
+        const double yield = reached / sqrt(fmax(distance, 1.0));
         best = fmax(best, yield);
         farthest = fmax(farthest, distance);
-        if (!(distance > covered) || !(yield < past_its_best * best)) continue;
+        if (!(distance > covered) || reached - start < risen || yield >= past_its_best * best) {
+            continue;
+        }
         doctor_note(e->diagnosis, &overoptimised, true, columns->step[i],
                     "at step %lld %.1f nats from SFT, %.1f are covered by %.0f labelled answers; "
                     "score a root of a nat %.2f, at its best %.2f",

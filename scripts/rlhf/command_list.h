@@ -9,6 +9,7 @@ CommandRun command_status;                                      /* status.c */
 CommandRun command_metrics;                                     /* metrics_command.c */
 CommandRun command_inspect;                                     /* inspect_command.c */
 CommandRun command_compare;                                     /* compare_command.c */
+CommandRun command_doctor;                                      /* doctor_command.c */
 CommandRun command_report;                                      /* report/report.c */
 CommandRun command_generate, command_chat;                      /* generate_command.c */
 CommandRun command_export;                                      /* export.c */

@@ -20,6 +20,7 @@ static const Flag run_flags[] = {
     {"--resume", NULL, NULL, "go on where the run stopped; start where there is none"},
     {"--restart", NULL, "[STAGE]", "do STAGE and all after it again (default: everything)"},
     {"--break", NULL, "FAULT", "make a known mistake on purpose, see rlhf break --list"},
+    {"--force", NULL, NULL, "go on to PPO although a gate of rlhf doctor failed (exit status 9)"},
     {"--dry-run", NULL, NULL, "say what would run, how long, how much disk and memory"},
     {"--max-hours", NULL, "H", "commit and stop after so many hours (exit status 75)"},
     {"--json", NULL, NULL, "print the scorecard instead of the tables"},
@@ -29,6 +30,7 @@ static const Flag run_flags[] = {
 static const Flag resume_flags[] = {
     FLAG_SET,
     {"--until", NULL, "STAGE", "stop after this stage"},
+    {"--force", NULL, NULL, "go on to PPO although a gate of rlhf doctor failed (exit status 9)"},
     {"--max-hours", NULL, "H", "commit and stop after so many hours (exit status 75)"},
     {"--json", NULL, NULL, "print the scorecard instead of the tables"},
     {0},
@@ -83,6 +85,12 @@ static const Flag inspect_flags[] = {
     {"--worst-gap", NULL, "N", "only the N answers whose score exceeds gold most, standardised"},
     {"--sort", NULL, "BY", "score, gold, kl, gap or length, highest first (default: as stored)"},
     {"--csv", NULL, NULL, "the same with all digits, texts whole"},
+    FLAG_JSON,
+    {0},
+};
+
+static const Flag doctor_flags[] = {
+    {"--stage", NULL, "S", "only what this stage left"},
     FLAG_JSON,
     {0},
 };
@@ -225,6 +233,14 @@ const Command commands[] = {
      .minimum = 1,
      .maximum = 1000,
      .flags = report_flags},
+    {.name = "doctor",
+     .run = command_doctor,
+     .arguments = "DIR",
+     .help = "which stage is broken, why, and what to set (exit status 9 where a gate failed)",
+     .example = "rlhf doctor runs/quickstart-s1",
+     .minimum = 1,
+     .maximum = 1,
+     .flags = doctor_flags},
     {.name = "generate",
      .run = command_generate,
      .arguments = "DIR[@STAGE|@STEP]",

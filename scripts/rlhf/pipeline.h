@@ -13,7 +13,7 @@
 #include "ppo/ppo_train.h"
 #include "scripts/rlhf/settings.h"
 
-enum { STAGES = 6 };
+enum { STAGE_PPO = 4, STAGES = 6 }; /* STAGE_PPO: its index */
 
 typedef struct Pipeline {
     const Settings *settings;

@@ -3,8 +3,10 @@
 #include "data/parallel.h"
 #include "data/run_dir.h"
 #include "policy/gemm.h"
+#include "ppo/doctor.h"
 #include "scripts/rlhf/command_list.h"
 #include "scripts/rlhf/interrupt.h"
+#include "scripts/rlhf/life.h"
 #include "scripts/rlhf/progress.h"
 #include "scripts/rlhf/summary.h"
 
@@ -130,10 +132,48 @@ static Status run_one(const Pipeline *pipeline, Progress *progress, int index)
     return status;
 }
 
+/* What the doctor says of a stage that is done; `failed` is kept where a gate failed before. */
+static Status say_verdict(Finding *failed, const Pipeline *pipeline, Progress *progress, int index)
+{
+    Diagnosis diagnosis;
+    char verdict[VERDICT_TEXT];
+    TRY(doctor_examine(&diagnosis, pipeline->run, pipeline_stages[index].name));
+    if (diagnosis.count == 0) return STATUS_OK;
+    diagnosis_verdict(verdict, &diagnosis);
+    progress_say(progress, "doctor   %s: %s", pipeline_stages[index].name, verdict);
+    if (failed->name == NULL && diagnosis_gate_failed(&diagnosis)) {
+        *failed = *diagnosis_worst(&diagnosis, NULL);
+    }
+    return STATUS_OK;
+}
+
+/* Nothing is optimised against a judge that is known to be broken. */
+static Status pass_gates(const RunRequest *request, const Pipeline *pipeline, Progress *progress,
+                         const Finding *failed)
+{
+    StageState state;
+    if (failed->name == NULL) return STATUS_OK;
+    TRY(pipeline_state(&state, pipeline, STAGE_PPO));
+    if (state == STAGE_FINISHED) return STATUS_OK;
+    if (request->force || !request->settings.doctor.gates) {
+        progress_say(progress, "doctor   the gate of %s failed; PPO goes on, %s", failed->stage,
+                     request->force ? "by --force" : "as doctor.gates is false");
+        return STATUS_OK;
+    }
+    return status_fail(STATUS_GATE,
+                       "the gate of %s failed: %s; likely %s; %s; rlhf doctor %s says more, --force "
+                       "goes on",
+                       failed->stage, failed->evidence, failed->cause, failed->advice,
+                       pipeline->run);
+}
+
 static Status run_stages(const RunRequest *request, const Pipeline *pipeline, Progress *progress)
 {
+    Finding failed = {0};
     for (int i = request->first; i <= request->last; i++) {
+        if (i == STAGE_PPO) TRY(pass_gates(request, pipeline, progress, &failed));
         TRY(run_one(pipeline, progress, i));
+        TRY(say_verdict(&failed, pipeline, progress, i));
         if (i < request->last && on_should_stop(pipeline->hooks.context)) {
             return status_fail(STATUS_STOPPED, "stopped after %s", pipeline_stages[i].name);
         }
@@ -193,6 +233,7 @@ static Status run_locked(const RunRequest *request, const RunDir *directory, FIL
     Status status = pipeline_open(&pipeline);
     if (status == STATUS_OK) {
         status = run_in_directory(request, directory, &pipeline, &progress);
+        status = life_end(directory, status);
     }
     pipeline_close(&pipeline);
     progress_close(&progress);
@@ -239,6 +280,7 @@ static Status read_request(RunRequest *request, const Cli *cli)
     const char *until = cli_value(cli, "--until");
     if (until != NULL) TRY(pipeline_find(&request->last, until));
     request->json = cli_has(cli, "--json");
+    request->force = cli_has(cli, "--force");
     return settings_check(&request->settings);
 }
 
@@ -298,6 +340,7 @@ static Status run_sweep(const RunRequest *base, const Cli *cli)
                           .seeds = cli_value(cli, "--seeds"),
                           .set = set,
                           .base = *base};
+    sweep.base.force = cli_has(cli, "--force");
     TRY(read_fault(&sweep.base.settings, cli_value(cli, "--break")));
     for (int i = 0; i < cli->givens; i++) {
         if (strcmp(cli->given[i].flag->name, "--set") != 0) continue;

@@ -13,6 +13,7 @@ typedef struct RunRequest {
     int first, last;      /* stages */
     bool resume;          /* a directory that holds a run is gone on with */
     int restart;          /* the first stage to do again; -1: none */
+    bool force;           /* go on to PPO although a gate failed */
     bool json;            /* scorecard instead of tables */
     bool quiet;           /* no tables: part of a sweep */
     const char *prefix;   /* before lines of progress, NULL: none */

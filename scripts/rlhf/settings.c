@@ -23,6 +23,11 @@ static const ConfigField rollout_fields[] = {
                   "answers that each rollout file also holds as text"),
 };
 
+static const ConfigField doctor_fields[] = {
+    FIELD_FLAG(DoctorConfig, gates, 1,
+               "stop before PPO where a gate of rlhf doctor fails; it changes no result"),
+};
+
 static const ConfigField option_fields[] = {
     FIELD_INTEGER(Options, threads, 0, 0, 1024, "threads; 0: the CPUs the process may use"),
     FIELD_REAL(Options, checkpoint_seconds, 30, 0, 1e9,
@@ -34,7 +39,7 @@ static const ConfigField option_fields[] = {
     FIELD_STRING(Options, out, "", "the run directory"),
 };
 
-enum { SECTIONS = 10 };
+enum { SECTIONS = 11 };
 
 static ConfigSection placed(ConfigSection section, size_t offset)
 {
@@ -57,6 +62,8 @@ ConfigTable settings_table(void)
     sections[8] = placed(evaluate_section, offsetof(Settings, evaluate));
     sections[9] = (ConfigSection){"rollout", rollout_fields, 1, offsetof(Settings, rollout),
                                   "what rollout files hold for people"};
+    sections[10] = (ConfigSection){"doctor", doctor_fields, 1, offsetof(Settings, doctor),
+                                   "whether broken stages stop a run"};
     return (ConfigTable){sections, SECTIONS};
 }
 

@@ -19,6 +19,10 @@ typedef struct RolloutConfig {
     int64_t text_rows;
 } RolloutConfig;
 
+typedef struct DoctorConfig {
+    bool gates;
+} DoctorConfig;
+
 typedef struct Settings {
     int64_t seed;
     char fault[CONFIG_TEXT]; /* "break": a mistake made on purpose (ppo/faults.h); "" none */
@@ -31,6 +35,7 @@ typedef struct Settings {
     PpoConfig ppo;
     EvaluateConfig evaluate;
     RolloutConfig rollout;
+    DoctorConfig doctor;
 } Settings;
 
 typedef struct Options {
