@@ -9,6 +9,7 @@ rlhf_test(json data)
 rlhf_test(config data)
 rlhf_test(metrics data)
 rlhf_test(stage data)
+rlhf_test(events data)
 rlhf_test(kl ppo)
 rlhf_test(advantage ppo)
 rlhf_test(ppo_loss ppo)
@@ -94,3 +95,4 @@ add_test(NAME kills COMMAND /usr/bin/python3 ${CMAKE_SOURCE_DIR}/tests/kill_run.
 add_test(NAME power_loss COMMAND /usr/bin/python3 ${CMAKE_SOURCE_DIR}/tests/kill_run.py
   $<TARGET_FILE:rlhf> power --kills 24 --stage 3 --commit 8)
 rlhf_test(flips policy)
+add_test(NAME event_files COMMAND ${CMAKE_SOURCE_DIR}/tests/test_events.sh $<TARGET_FILE:rlhf>)
