@@ -117,7 +117,8 @@ static double window_mean(const double *value, int first)
 
 FrontierPeak frontier_peak(const double *value, int count)
 {
-    FrontierPeak peak = {.middle = -1, .highest = NAN, .last = NAN, .fall_error = NAN};
+    FrontierPeak peak = {.middle = -1};
+    peak.highest = peak.last = peak.noise = peak.fall_error = NAN;
     if (count < FRONTIER_WINDOW) return peak;
     for (int first = 0; first + FRONTIER_WINDOW <= count; first++) {
         const double mean = window_mean(value, first);
@@ -131,6 +132,7 @@ FrontierPeak frontier_peak(const double *value, int count)
         const double second = value[i - 1] - 2.0 * value[i] + value[i + 1];
         squares += second * second / 6.0;
     }
-    peak.fall_error = sqrt(squares / (count - 2) * 2.0 / FRONTIER_WINDOW);
+    peak.noise = sqrt(squares / (count - 2));
+    peak.fall_error = peak.noise * sqrt(2.0 / FRONTIER_WINDOW);
     return peak;
 }

@@ -43,7 +43,8 @@ typedef struct FrontierPeak {
     int middle;        /* index of the window's middle; -1: fewer values than a window */
     double highest;    /* its mean */
     double last;       /* mean of the last window */
-    double fall_error; /* standard error of highest - last by the noise from value to value */
+    double noise;      /* standard deviation of a value about its trend */
+    double fall_error; /* standard error of highest - last by that noise */
 } FrontierPeak;
 
 /* The noise is taken from second differences, which a smooth trend does not reach:

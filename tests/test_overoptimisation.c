@@ -180,6 +180,7 @@ static void the_peak_is_that_of_five_neighbours(void **state)
     assert_close(peak.highest, 3.4, 1e-15, 0);
     assert_close(peak.last, 1.4, 1e-15, 0);
     /* second differences -3, 3, 4, -13, 2, 4: squares 223 */
+    assert_close(peak.noise, sqrt(223.0 / 36), 1e-14, 0);
     assert_close(peak.fall_error, sqrt(223.0 / 36 * 2 / 5), 1e-14, 0);
     assert_int_equal(frontier_peak(value, 4).middle, -1);
     assert_int_equal(frontier_peak(value, 5).middle, 2);
@@ -197,7 +198,7 @@ static void a_trend_is_no_noise(void **state)
     }
     const FrontierPeak peak = frontier_peak(value, N);
     assert_true(abs(peak.middle - 150) < 40);
-    assert_close(peak.fall_error, 0.2 * sqrt(2.0 / 5), 0, 0.1);
+    assert_close(peak.noise, 0.2, 0, 0.1);
     assert_true(peak.highest - peak.last > 5);
 }
 

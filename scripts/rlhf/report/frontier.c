@@ -62,19 +62,29 @@ static void draw_fit(Chart *chart, int series, const FrontierFit *fit)
     chart_dashes(chart, series, x, y, CURVE);
 }
 
+/* The peaks as measured, their mean over runs, and as fitted. */
 static void draw_marks(Chart *chart, const Travel *all, const Travel *runs, int count)
 {
+    const FrontierFit *fit = &all->fit[FIT_PPO];
     char label[96];
-    if (all->fitted && travel_turns(&all->fit)) {
-        snprintf(label, sizeof label, "fit turns: %.3g", all->fit.peak);
-        chart_mark(chart, all->fit.peak, label);
+    double peak = 0.0;
+    int fallen = 0;
+    for (int r = 0; r < count; r++) {
+        if (!travel_fell(&runs[r].peak)) continue;
+        peak += runs[r].peak_distance;
+        fallen++;
     }
-    if (count == 1 && travel_fell(&runs->peak)) {
-        snprintf(label, sizeof label, "gold peaked: %.3g", runs->peak_distance);
-        chart_mark(chart, runs->peak_distance, label);
+    if (fallen > 0) {
+        snprintf(label, sizeof label, "gold turned: %.3g", peak / fallen);
+        chart_mark(chart, peak / fallen, label);
+    }
+    if (all->fitted[FIT_PPO] && travel_turns(fit)) {
+        snprintf(label, sizeof label, "fit turns: %.3g", fit->peak);
+        chart_mark(chart, fit->peak, label);
     }
 }
 
+/* Long runs are drawn as means of neighbouring steps. */
 static int steps_a_dot(const Travel *all)
 {
     return (all->ppo.count + DOTS - 1) / DOTS;
@@ -99,10 +109,13 @@ static void draw_panel(Page *page, const char *title, const Travel *all, const T
                      best->count);
         chart_errors(&chart, BEST_GOLD, best->distance, best->gold, best->gold_error, best->count);
     }
-    if (all->fitted) draw_fit(&chart, GOLD, &all->fit);
-    if (all->best_fitted) draw_fit(&chart, BEST_GOLD, &all->best_fit);
+    if (all->fitted[FIT_PPO]) draw_fit(&chart, GOLD, &all->fit[FIT_PPO]);
+    if (all->fitted[FIT_BEST_OF_N]) draw_fit(&chart, BEST_GOLD, &all->fit[FIT_BEST_OF_N]);
     draw_marks(&chart, all, runs, count);
     chart_close(&chart, kind_name, KINDS);
+    if (width > 1) {
+        page_print(page, "<p class=\"none\">A dot is the mean of %d steps.</p>\n", width);
+    }
 }
 
 /* ---- the numbers ---- */
@@ -145,43 +158,43 @@ static void put_turn(Page *page, const FrontierFit *fit)
     page_print(page, "</td>");
 }
 
-static void put_fit(Page *page, const char *name, const char *by, const FrontierFit *fit,
-                    bool fitted, const char *why)
+static void put_fit(Page *page, const Travel *travel, int which)
 {
-    page_print(page, "<tr><th scope=\"row\">");
-    page_string(page, name);
-    page_print(page, "</th><td>%s</td>", by);
-    if (fitted) {
+    static const char *const form[FITS] = {
+        [FIT_PPO] = "PPO, d(α − β ln d)",
+        [FIT_PPO_SQUARE] = "PPO, d(α − βd)",
+        [FIT_BEST_OF_N] = "best of n, d(α − βd)",
+    };
+    const FrontierFit *fit = &travel->fit[which];
+    page_print(page, "<td class=\"formula\">%s</td>", form[which]);
+    if (travel->fitted[which]) {
         put_with_error(page, fit->alpha, fit->alpha_error);
         put_with_error(page, fit->beta, fit->beta_error);
-        put_cell(page, fit->r_squared);
         put_cell(page, fit->points);
+        put_cell(page, fit->r_squared);
+        put_cell(page, fit->residual);
         put_turn(page, fit);
     } else {
-        page_print(page, "<td colspan=\"6\" class=\"none\">no fit: ");
-        page_string(page, why);
+        page_print(page, "<td colspan=\"7\" class=\"none\">no fit: ");
+        page_string(page, travel->why[which]);
         page_print(page, "</td>");
     }
-    page_print(page, "</tr>\n");
 }
 
+/* A run or a group: a row a fit, under one name. */
 static void put_fits(Page *page, const char *name, const Travel *travel)
 {
-    put_fit(page, name, "PPO", &travel->fit, travel->fitted, travel->why);
-    put_fit(page, name, "best of n", &travel->best_fit, travel->best_fitted, travel->best_why);
-}
-
-static void put_fit_table(Page *page, const Travel *all, const Travel *runs, int count)
-{
-    page_print(page,
-               "<div class=\"wide\"><table><caption>Fits to gold: PPO d(α − β ln d), best of n "
-               "d(α − βd), d = √KL of %g or more</caption>\n<thead><tr><th>run</th><th>by</th>"
-               "<th>α</th><th>β</th><th>R²</th><th>points</th><th>turns at √KL</th>"
-               "<th>gold there</th></tr></thead>\n<tbody>\n",
-               frontier_nearest);
-    if (count > 1) put_fits(page, "all seeds", all);
-    for (int r = 0; r < count; r++) put_fits(page, runs[r].run->name, &runs[r]);
-    page_print(page, "</tbody></table></div>\n");
+    const int rows = travel->best.count > 0 ? FITS : FITS - 1;
+    for (int f = 0; f < rows; f++) {
+        page_print(page, "<tr>");
+        if (f == 0) {
+            page_print(page, "<th scope=\"rowgroup\" rowspan=\"%d\">", rows);
+            page_string(page, name);
+            page_print(page, "</th>");
+        }
+        put_fit(page, travel, f);
+        page_print(page, "</tr>\n");
+    }
 }
 
 static void put_peak(Page *page, const Travel *travel)
@@ -193,29 +206,56 @@ static void put_peak(Page *page, const Travel *travel)
     put_cell(page, travel->gold_zero);
     put_cell(page, travel->proxy_zero);
     if (peak->middle < 0) {
-        page_print(page, "<td colspan=\"5\" class=\"none\">fewer than %d steps with gold</td>",
+        page_print(page, "<td colspan=\"6\" class=\"none\">fewer than %d steps with gold</td>",
                    (int)FRONTIER_WINDOW);
     } else {
         put_cell(page, travel->ppo.label[peak->middle]);
         put_cell(page, travel->peak_distance);
         put_cell(page, peak->highest);
         put_with_error(page, peak->highest - peak->last, peak->fall_error);
+        put_cell(page, peak->noise);
         page_print(page, "<td>%s</td>",
                    travel_fell(peak) ? "over-optimised from there on" : "no fall beyond noise");
     }
     page_print(page, "</tr>\n");
 }
 
-static void put_peak_table(Page *page, const Travel *runs, int count)
+static int runs_of(const Report *report, int group, const Travel *travels, const Travel **first)
+{
+    int count = 0;
+    for (int g = 0; g < group; g++) count += report->group[g].runs;
+    *first = travels + count;
+    return report->group[group].runs;
+}
+
+static void put_fit_table(Page *page, const Report *report, const Travel *all,
+                          const Travel *travels)
+{
+    page_print(page,
+               "<div class=\"wide\"><table><caption>Least-squares fits to gold at d = √KL of %g or "
+               "more</caption>\n<thead><tr><th>run</th><th>fit</th><th>α</th><th>β</th>"
+               "<th>points</th><th>R²</th><th>misses by (rms)</th><th>turns at √KL</th>"
+               "<th>gold there</th></tr></thead>\n<tbody>\n",
+               frontier_nearest);
+    for (int g = 0; g < report->groups; g++) {
+        const Travel *runs;
+        const int count = runs_of(report, g, travels, &runs);
+        if (count > 1) put_fits(page, report->group[g].label, &all[g]);
+        for (int r = 0; r < count; r++) put_fits(page, runs[r].run->name, &runs[r]);
+    }
+    page_print(page, "</tbody></table></div>\n");
+}
+
+static void put_peak_table(Page *page, const Report *report, const Travel *travels)
 {
     page_print(page,
                "<div class=\"wide\"><table><caption>Where gold was highest along PPO, as the mean "
-               "of %d steps, and how far the last %d lie below it</caption>\n<thead><tr>"
-               "<th>run</th><th>SFT's gold</th><th>SFT's proxy</th><th>peak at step</th>"
-               "<th>√KL there</th><th>gold above SFT's</th><th>fall since</th><th></th></tr>"
-               "</thead>\n<tbody>\n",
+               "of %d neighbouring steps, and how far the last %d lie below it</caption>\n"
+               "<thead><tr><th>run</th><th>SFT's gold</th><th>SFT's proxy</th><th>peak at step"
+               "</th><th>√KL there</th><th>gold above SFT's</th><th>fall since</th>"
+               "<th>noise of a step</th><th></th></tr></thead>\n<tbody>\n",
                (int)FRONTIER_WINDOW, (int)FRONTIER_WINDOW);
-    for (int r = 0; r < count; r++) put_peak(page, &runs[r]);
+    for (int r = 0; r < report->runs; r++) put_peak(page, &travels[r]);
     page_print(page, "</tbody></table></div>\n");
 }
 
@@ -249,30 +289,71 @@ static void put_explanation(Page *page, const Report *report)
                      "are not quite, so these errors are on the small side.</p>\n");
 }
 
-static void put_group(Page *page, const Report *report, int group, Travel *runs)
+/* One sentence where the fits must not be trusted. */
+static void put_doubt(Page *page, const Travel *travels, int count)
 {
-    int count = 0;
-    for (int i = 0; i < report->runs && page->status == STATUS_OK; i++) {
-        if (report->run[i].group != group) continue;
-        page->status = travel_read(&runs[count++], &report->run[i]);
+    int fallen = 0, elsewhere = 0;
+    for (int r = 0; r < count; r++) {
+        fallen += travel_fell(&travels[r].peak);
+        elsewhere += travel_disagrees(&travels[r]);
     }
-    Travel all = {0};
-    if (page->status == STATUS_OK) page->status = travel_pool(&all, runs, count);
-    if (page->status == STATUS_OK) {
-        const char *label = report->group[group].label;
-        page_print(page, "<div class=\"halves\">\n");
-        draw_panel(page, label, &all, runs, count);
-        page_print(page, "<div>\n");
-        if (steps_a_dot(&all) > 1) {
-            page_print(page, "<p>A dot is the mean of %d steps; fits use every step.</p>\n",
-                       steps_a_dot(&all));
+    if (elsewhere == 0) return;
+    page_print(page,
+               "<p class=\"warning\">In %d of the %d runs whose gold turned, it did not turn where "
+               "the curve d(α − β ln d) does, by more than three standard errors: the form does "
+               "not describe them well, and what was measured counts.</p>\n",
+               elsewhere, fallen);
+}
+
+static void put_panels(Page *page, const Report *report, const Travel *all, const Travel *travels)
+{
+    const bool one = report->groups == 1;
+    if (!one) put_explanation(page, report);
+    page_print(page, "<div class=\"%s\">\n", one ? "halves" : "charts");
+    for (int g = 0; g < report->groups; g++) {
+        const Travel *runs;
+        const int count = runs_of(report, g, travels, &runs);
+        draw_panel(page, report->group[g].label, &all[g], runs, count);
+    }
+    if (one) put_explanation(page, report);
+    page_print(page, "</div>\n");
+}
+
+/* Runs in the order of their groups. */
+static Status read_travels(Travel *all, Travel *travels, const Report *report)
+{
+    int place = 0;
+    for (int g = 0; g < report->groups; g++) {
+        const int first = place;
+        for (int i = 0; i < report->runs; i++) {
+            if (report->run[i].group != g) continue;
+            TRY(travel_read(&travels[place++], &report->run[i]));
         }
-        put_fit_table(page, &all, runs, count);
-        put_peak_table(page, runs, count);
-        page_print(page, "</div>\n</div>\n");
+        TRY(travel_pool(&all[g], travels + first, place - first));
     }
-    travel_free(&all);
-    for (int r = 0; r < count; r++) travel_free(&runs[r]);
+    return STATUS_OK;
+}
+
+static Status put_all(Page *page, const Report *report, Travel *all, Travel *travels)
+{
+    TRY(read_travels(all, travels, report));
+    put_panels(page, report, all, travels);
+    put_doubt(page, travels, report->runs);
+    put_fit_table(page, report, all, travels);
+    put_peak_table(page, report, travels);
+    return STATUS_OK;
+}
+
+static Status put_frontier(Page *page, const Report *report)
+{
+    void *memory;
+    const int count = report->groups + report->runs;
+    TRY(memory_claim(&memory, (size_t)count * sizeof(Travel)));
+    Travel *all = memory;
+    const Status status = put_all(page, report, all, all + report->groups);
+    for (int i = 0; i < count; i++) travel_free(&all[i]);
+    memory_release(memory);
+    return status;
 }
 
 void report_frontier(Page *page, const Report *report)
@@ -288,13 +369,5 @@ void report_frontier(Page *page, const Report *report)
         page_print(page, "<p class=\"none\">Nothing yet: PPO has not begun.</p>\n");
         return;
     }
-    put_explanation(page, report);
-    void *runs = NULL;
-    if (page->status == STATUS_OK) {
-        page->status = memory_claim(&runs, (size_t)report->runs * sizeof(Travel));
-    }
-    for (int g = 0; g < report->groups && page->status == STATUS_OK; g++) {
-        put_group(page, report, g, runs);
-    }
-    memory_release(runs);
+    if (page->status == STATUS_OK) page->status = put_frontier(page, report);
 }

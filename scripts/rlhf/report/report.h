@@ -101,6 +101,7 @@ typedef struct Chart {
     double width, height;          /* of the picture */
     bool empty;                    /* "no data" stands in its place; nothing is drawn */
     unsigned char shown[CHART_SERIES]; /* how a series was drawn, for the legend */
+    int marks;                     /* so far: each label a line below the one before */
 } Chart;
 
 /* `title` is read by screen readers too. Ranges that are empty or not finite show "no data".

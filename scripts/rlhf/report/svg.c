@@ -35,9 +35,12 @@ static bool widen(double *low, double *high)
         *low -= room;
         *high += room;
     }
-    const double step = tick_step(*high - *low);
-    *low = step * floor(*low / step + 1e-9);
-    *high = step * ceil(*high / step - 1e-9);
+    double step = 0; /* a wider range may ask for wider steps */
+    while (isfinite(*high - *low) && step != tick_step(*high - *low)) {
+        step = tick_step(*high - *low);
+        *low = step * floor(*low / step + 1e-9);
+        *high = step * ceil(*high / step - 1e-9);
+    }
     return isfinite(*low) && isfinite(*high) && *low < *high;
 }
 
@@ -265,7 +268,7 @@ void chart_mark(Chart *chart, double x, const char *label)
     page_print(chart->page, "<path class=\"mark\" d=\"M%.1f %dV%.1f\"/>", at, TOP,
                chart->height - BOTTOM);
     page_print(chart->page, "<text class=\"mark%s\" x=\"%.1f\" y=\"%d\">", left ? " side" : "",
-               left ? at - 5 : at + 5, TOP + 12);
+               left ? at - 5 : at + 5, TOP + 12 + 15 * chart->marks++);
     page_string(chart->page, label);
     page_print(chart->page, "</text>\n");
 }

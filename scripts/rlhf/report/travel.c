@@ -125,9 +125,32 @@ static bool fit_way(FrontierFit *fit, char why[160], FrontierForm form, const Wa
 
 static void fit_travel(Travel *travel)
 {
-    travel->fitted = fit_way(&travel->fit, travel->why, FRONTIER_RL, &travel->ppo);
-    travel->best_fitted =
-        fit_way(&travel->best_fit, travel->best_why, FRONTIER_BEST_OF_N, &travel->best);
+    static const FrontierForm form[FITS] = {
+        [FIT_PPO] = FRONTIER_RL,
+        [FIT_PPO_SQUARE] = FRONTIER_BEST_OF_N,
+        [FIT_BEST_OF_N] = FRONTIER_BEST_OF_N,
+    };
+    for (int f = 0; f < FITS; f++) {
+        const Way *way = f == FIT_BEST_OF_N ? &travel->best : &travel->ppo;
+        travel->fitted[f] = fit_way(&travel->fit[f], travel->why[f], form[f], way);
+    }
+}
+
+/* Where on the way the peak of gold lies. */
+static void place_peak(Travel *travel)
+{
+    const Way *ppo = &travel->ppo;
+    if (ppo->count == 0 || isnan(ppo->gold[0])) return;
+    travel->peak = frontier_peak(ppo->gold, ppo->count);
+    if (travel->peak.middle < 0) return;
+    double low = INFINITY, high = 0.0;
+    for (int i = 0; i < FRONTIER_WINDOW; i++) {
+        const double distance = ppo->distance[travel->peak.middle - FRONTIER_WINDOW / 2 + i];
+        travel->peak_distance += distance / FRONTIER_WINDOW;
+        low = fmin(low, distance);
+        high = fmax(high, distance);
+    }
+    travel->peak_spread = (high - low) / 2.0;
 }
 
 Status travel_read(Travel *travel, const ReportRun *run)
@@ -136,14 +159,7 @@ Status travel_read(Travel *travel, const ReportRun *run)
     TRY(read_ppo(travel));
     TRY(read_best_of_n(travel));
     fit_travel(travel);
-    const Way *ppo = &travel->ppo;
-    if (ppo->count > 0 && !isnan(ppo->gold[0])) {
-        travel->peak = frontier_peak(ppo->gold, ppo->count);
-    }
-    for (int i = 0; i < FRONTIER_WINDOW && travel->peak.middle >= 0; i++) {
-        const int at = travel->peak.middle - FRONTIER_WINDOW / 2 + i;
-        travel->peak_distance += ppo->distance[at] / FRONTIER_WINDOW;
-    }
+    place_peak(travel);
     return STATUS_OK;
 }
 
@@ -180,4 +196,11 @@ bool travel_turns(const FrontierFit *fit)
 bool travel_fell(const FrontierPeak *peak)
 {
     return peak->middle >= 0 && peak->highest - peak->last > 3.0 * peak->fall_error;
+}
+
+bool travel_disagrees(const Travel *travel)
+{
+    const FrontierFit *fit = &travel->fit[FIT_PPO];
+    return travel->fitted[FIT_PPO] && travel_turns(fit) && travel_fell(&travel->peak) &&
+           fabs(fit->peak - travel->peak_distance) > 3.0 * fit->peak_error + travel->peak_spread;
 }

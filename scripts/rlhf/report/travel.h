@@ -17,17 +17,20 @@ typedef struct Way {
     void *memory;
 } Way;
 
+/* Fits to gold: PPO's by both forms, since small runs often follow the other one. */
+enum { FIT_PPO, FIT_PPO_SQUARE, FIT_BEST_OF_N, FITS };
+
 /* One run, or all of a group. */
 typedef struct Travel {
     const ReportRun *run;                   /* NULL: a group */
     double gold_zero, proxy_zero;           /* what was subtracted along PPO */
     double best_gold_zero, best_proxy_zero; /* from best-of-n */
     Way ppo, best;
-    FrontierPeak peak; /* of gold along PPO; of one run only */
-    double peak_distance;
-    FrontierFit fit, best_fit; /* of PPO, of best-of-n */
-    bool fitted, best_fitted;
-    char why[160], best_why[160]; /* it was not */
+    FrontierPeak peak;                  /* of gold along PPO; of one run only */
+    double peak_distance, peak_spread; /* mean over its steps, half their range */
+    FrontierFit fit[FITS];
+    bool fitted[FITS];
+    char why[FITS][160]; /* it was not */
 } Travel;
 
 /* A run as far as it is there. SFT's level is the scorecard's, else that of the first step, which
@@ -39,6 +42,9 @@ void travel_free(Travel *travel); /* fine on one that is zero */
 
 /* Is the top of a fitted curve among its points, and known to a half? */
 bool travel_turns(const FrontierFit *fit);
+/* Is the top of PPO's fitted curve away from where the run's gold was highest, by more than three
+ * standard errors and the spread of the peak? */
+bool travel_disagrees(const Travel *travel);
 /* Did gold fall after its peak, by more than three standard errors? */
 bool travel_fell(const FrontierPeak *peak);
 
