@@ -216,6 +216,17 @@ static Status check_choice(const Slot *slot, const char *text)
                        slot->field->choices);
 }
 
+/* What --set gives must be the same when it is read from config.json. */
+static Status check_string(const Slot *slot, const char *text)
+{
+    if (strlen(text) >= CONFIG_TEXT) {
+        return status_fail(STATUS_SETTINGS, "%s: longer than %d bytes", slot->path,
+                           CONFIG_TEXT - 1);
+    }
+    if (json_is_plain(text)) return STATUS_OK;
+    return status_fail(STATUS_SETTINGS, "%s: not UTF-8, or with control characters", slot->path);
+}
+
 static Status check_value(const Slot *slot, const Value *value)
 {
     switch (slot->field->type) {
@@ -232,9 +243,7 @@ static Status check_value(const Slot *slot, const Value *value)
         return fail_type(slot->path, "text", value);
     case CONFIG_STRING:
         if (value->kind != JSON_TEXT) return fail_type(slot->path, "text", value);
-        if (strlen(value->text) < CONFIG_TEXT) return STATUS_OK;
-        return status_fail(STATUS_SETTINGS, "%s: longer than %d bytes", slot->path,
-                           CONFIG_TEXT - 1);
+        return check_string(slot, value->text);
     }
     return STATUS_OK;
 }

@@ -326,6 +326,18 @@ Status json_text(const char **out, Json value)
     return STATUS_OK;
 }
 
+bool json_is_plain(const char *text)
+{
+    size_t left = strlen(text);
+    while (left > 0 && (unsigned char)*text >= 0x20) {
+        const size_t length = json_utf8_length(text, left);
+        if (length == 0) break;
+        text += length;
+        left -= length;
+    }
+    return left == 0;
+}
+
 static Status find_member(Json *member, Json object, const char *key)
 {
     *member = (Json){0};

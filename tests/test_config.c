@@ -141,6 +141,21 @@ static void text_longer_than_its_room_is_refused(void **state)
     assert_int_equal(strlen(all.ppo.note), 255);
 }
 
+/* config.json could not hold it as it is. */
+static void text_that_json_cannot_hold_is_refused(void **state)
+{
+    (void)state;
+    static const char *const refused[] = {"ppo.note=a\xff", "ppo.note=a\nb", "ppo.note=\x1b[2J",
+                                          "ppo.note=\xed\xa0\x80"};
+    All all = defaults();
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+        assert_fails(config_set(&table, &all, refused[i]), STATUS_SETTINGS,
+                     "ppo.note: not UTF-8, or with control characters");
+    }
+    assert_ok(config_set(&table, &all, "ppo.note=caf\xc3\xa9 \xf0\x9f\x8c\xb8"));
+    assert_string_equal(all.ppo.note, "caf\xc3\xa9 \xf0\x9f\x8c\xb8");
+}
+
 static void set_takes_one_setting(void **state)
 {
     (void)state;
@@ -333,6 +348,7 @@ int main(void)
         cmocka_unit_test(a_file_changes_what_it_names_and_nothing_else),
         cmocka_unit_test(a_mistake_is_named_with_its_place_and_changes_nothing),
         cmocka_unit_test(text_longer_than_its_room_is_refused),
+        cmocka_unit_test(text_that_json_cannot_hold_is_refused),
         cmocka_unit_test(set_takes_one_setting),
         cmocka_unit_test(a_wrong_set_is_named_and_changes_nothing),
         cmocka_unit_test(what_is_written_reads_back_to_the_same_bytes),

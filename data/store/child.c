@@ -58,7 +58,7 @@ static Status confine(const StoreRequest *request)
     TRY(limit(RLIMIT_NOFILE, 0));
     TRY(limit(RLIMIT_FSIZE, 0));
     TRY(limit(RLIMIT_CORE, 0));
-    TRY(limit(RLIMIT_CPU, STORE_CPU_SECONDS));
+    TRY(limit(RLIMIT_CPU, request->seconds));
     TRY(limit(RLIMIT_AS, request->mapped + 2 * STORE_CONTENT_MAX));
     return STATUS_OK;
 }

@@ -71,7 +71,7 @@ Status gate_context(Status status, const StoreField *field);
 
 /* ---- child.c, reply.c, read.c ---- */
 
-enum { STORE_CPU_SECONDS = 30, STORE_REFUSAL_MAX = 1024 };
+enum { STORE_REFUSAL_MAX = 1024 };
 
 /* What the child says: a header a field, in order; then the data of those present, in order; or,
  * at any point, that it refuses. */
@@ -95,6 +95,7 @@ typedef struct StoreRequest {
     const StoreField *schema;
     int count;
     size_t mapped; /* bytes of address space the parent had */
+    unsigned seconds; /* of CPU it may take */
 } StoreRequest;
 
 /* Where the child's bytes come from: all `count` of them, or a failure. */

@@ -15,6 +15,9 @@
 
 enum { WALL_SECONDS = 120, IDLE_SECONDS = 5, ATTEMPTS = 3 };
 
+/* Unpacking takes under 10 ms a MB; a crafted file can keep the library busy for ever. */
+enum { CPU_SECONDS = 3, CPU_BYTES_A_SECOND = 8 << 20 };
+
 typedef struct Child {
     pid_t pid;
     int from;
@@ -83,7 +86,7 @@ static Status receive(void *context, void *bytes, size_t count)
 }
 
 /* How the child ended, where that explains `status`. */
-static Status explain(const Child *child, int ending, Status status)
+static Status explain(const Child *child, int ending, const StoreRequest *request, Status status)
 {
     if (child->stuck) return status_fail(STATUS_FAILED, "its reader stands still");
     if (child->late) {
@@ -92,8 +95,8 @@ static Status explain(const Child *child, int ending, Status status)
     }
     if (!child->ended) return status;
     if (WIFSIGNALED(ending) && WTERMSIG(ending) == SIGXCPU) {
-        return status_fail(STATUS_DATA, "the HDF5 library took more than %d s to read it",
-                           STORE_CPU_SECONDS);
+        return status_fail(STATUS_DATA, "the HDF5 library took more than %u s to read it",
+                           request->seconds);
     }
     if (WIFSIGNALED(ending)) {
         return status_fail(STATUS_DATA, "the HDF5 library crashed on it (signal %d, %s)",
@@ -107,7 +110,7 @@ static Status explain(const Child *child, int ending, Status status)
 }
 
 /* Ends the child, which has nothing more to say. */
-static Status reap(Child *child, Status status)
+static Status reap(Child *child, const StoreRequest *request, Status status)
 {
     char none;
     if (status == STATUS_OK && receive(child, &none, 1) == STATUS_OK) {
@@ -118,7 +121,7 @@ static Status reap(Child *child, Status status)
     int ending = 0;
     while (waitpid(child->pid, &ending, 0) < 0 && errno == EINTR) {
     }
-    return explain(child, ending, status);
+    return explain(child, ending, request, status);
 }
 
 /* Pages of address space this process has: the child starts with as many. */
@@ -160,13 +163,14 @@ static Status start(Child *child, const StoreRequest *request)
 static Status parse(StoreContent *content, Bytes *image, const StoreField *schema, int count)
 {
     StoreRequest request = {.image = image, .schema = schema, .count = count};
+    request.seconds = CPU_SECONDS + (unsigned)(image->count / CPU_BYTES_A_SECOND);
     Child child = {.stuck = true};
     Status status = STATUS_OK;
     TRY(measure_mapped(&request.mapped));
     for (int attempt = 0; child.stuck && attempt < ATTEMPTS; attempt++) {
         TRY(start(&child, &request));
         const StoreSource source = {receive, &child};
-        status = reap(&child, store_collect(content, &source, &request));
+        status = reap(&child, &request, store_collect(content, &source, &request));
         if (status != STATUS_OK) store_content_free(content);
     }
     return status;
