@@ -324,6 +324,45 @@ static void gold_stands_any_bytes(void **state)
     }
 }
 
+static void gold_is_the_bent_sum_of_its_terms(void **state)
+{
+    (void)state;
+    enum { TERMS = 64 };
+    GoldTerm term[TERMS];
+    int terms = 0;
+    while (review_term(&term[terms], terms)) terms++;
+    assert_int_equal(terms, review_adjective_count + 4);
+    assert_string_equal(term[0].name, "perfect");
+    assert_string_equal(term[review_adjective_count].name, "a repetition");
+
+    Rng rng = rng_stream(9, RNG_TEST, RNG_DOCUMENT, 0, 0, 0);
+    Bytes text = {0}, damaged = {0};
+    int broken = 0, open_ended = 0;
+    for (int i = 0; i < 4000; i++) {
+        Review review;
+        ReviewReading reading;
+        double amount[TERMS], words = 0.0, faults = 0.0;
+        bytes_clear(&text);
+        review_draw(&review, &rng, 3);
+        assert_ok(review_write(&text, &review));
+        if (i % 4 == 0) damage(&damaged, text.data, &rng);
+        const Bytes *read = i % 4 == 0 ? &damaged : &text;
+        review_read(&reading, read->data, read->count, 3);
+        if (reading.blame < 0) continue; /* what blame adds is in no term */
+        const bool ended = i % 3 != 0;
+        review_amounts(amount, &reading, ended);
+        for (int t = 0; t < terms; t++) {
+            *(t < review_adjective_count ? &words : &faults) += term[t].weight * amount[t];
+        }
+        assert_close(2.5 * tanh(words / 2.5) + faults, review_gold(&reading, ended), 1e-12, 0);
+        broken += reading.illegal > 0;
+        open_ended += !ended;
+    }
+    assert_true(broken > 300 && open_ended > 1000);
+    bytes_free(&damaged);
+    bytes_free(&text);
+}
+
 static void prompts_are_disjoint_and_do_not_repeat(void **state)
 {
     (void)state;
@@ -408,6 +447,7 @@ int main(void)
         cmocka_unit_test(what_is_ill_formed_never_pays),
         cmocka_unit_test(hacks_do_not_pay),
         cmocka_unit_test(gold_stands_any_bytes),
+        cmocka_unit_test(gold_is_the_bent_sum_of_its_terms),
         cmocka_unit_test(prompts_are_disjoint_and_do_not_repeat),
         cmocka_unit_test(the_thing_is_found_in_the_prompt),
         cmocka_unit_test(equal_seeds_give_equal_worlds),

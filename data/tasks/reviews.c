@@ -104,6 +104,20 @@ static double gold(const Task *task, const TaskAnswer *answer)
     return review_gold(&reading, answer->terminated);
 }
 
+static bool gold_term(GoldTerm *term, const Task *task, int index)
+{
+    (void)task;
+    return review_term(term, index);
+}
+
+static void gold_amounts(double *amount, const Task *task, const TaskAnswer *answer)
+{
+    (void)task;
+    ReviewReading reading;
+    read_answer(&reading, answer);
+    review_amounts(amount, &reading, answer->terminated);
+}
+
 static double annotator_gold(const Task *task, const TaskAnswer *answer, int annotator)
 {
     (void)annotator;
@@ -145,6 +159,8 @@ const TaskKind reviews_task = {
     .demonstration = demonstration,
     .demonstration_count = demonstration_count,
     .gold = gold,
+    .gold_term = gold_term,
+    .gold_amounts = gold_amounts,
     .annotator_gold = annotator_gold,
     .annotators = annotators,
     .well_formed = well_formed,

@@ -66,6 +66,9 @@ typedef struct Review {
     ReviewClause clause[REVIEW_CLAUSES];
 } Review;
 
+/* What a modifier makes of an adjective's weight; negative: it negates. */
+double review_factor(int modifier);
+
 /* Weight times factor. */
 double review_clause_value(const ReviewClause *clause);
 
@@ -100,5 +103,10 @@ void review_read(ReviewReading *reading, const char *text, size_t count, int thi
  *        - 0.75 min(illegal, 6)
  * with v the sum of the clauses' values, each adjective once, plus the blame. */
 double review_gold(const ReviewReading *reading, bool terminated);
+
+/* The terms of gold: the adjectives, then repetitions, words beyond 17, a missing end and illegal
+ * steps. Amounts of adjectives are the factors of the clauses that count; blame is in none. */
+bool review_term(GoldTerm *term, int index);
+void review_amounts(double *amount, const ReviewReading *reading, bool terminated);
 
 #endif

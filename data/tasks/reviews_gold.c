@@ -187,21 +187,69 @@ void review_read(ReviewReading *reading, const char *text, size_t count, int thi
     reading->review.clause[0].joint = REVIEW_NEW_SENTENCE;
 }
 
+/* ---- gold ---- */
+
+enum { REPETITION, EXTRA_WORD, NO_END, ILLEGAL, FAULTS };
+
+static const GoldTerm faults[FAULTS] = {
+    [REPETITION] = {"a repetition", -0.5},
+    [EXTRA_WORD] = {"a word past the 17th", -0.25},
+    [NO_END] = {"no end", -1.0},
+    [ILLEGAL] = {"a step outside the grammar", -0.75},
+};
+
+static void fault_amounts(double amount[FAULTS], const ReviewReading *reading, bool terminated)
+{
+    amount[REPETITION] = reading->repetitions;
+    amount[EXTRA_WORD] = reading->words > 17 ? reading->words - 17 : 0;
+    amount[NO_END] = terminated ? 0 : 1;
+    amount[ILLEGAL] = reading->illegal < 6 ? reading->illegal : 6;
+}
+
+/* An adjective pays once, but costs every time. */
+static bool counts(const Review *review, int clause)
+{
+    for (int before = 0; before < clause; before++) {
+        if (review->clause[before].adjective == review->clause[clause].adjective) {
+            return review_clause_value(&review->clause[clause]) < 0;
+        }
+    }
+    return true;
+}
+
 double review_gold(const ReviewReading *reading, bool terminated)
 {
     static const double ceiling = 2.5;
     const Review *review = &reading->review;
-    double value = reading->blame;
+    double value = reading->blame, amount[FAULTS];
     for (int i = 0; i < review->count; i++) {
-        bool again = false;
-        for (int j = 0; j < i; j++) {
-            again = again || review->clause[j].adjective == review->clause[i].adjective;
-        }
-        const double clause = review_clause_value(&review->clause[i]);
-        value += again ? fmin(clause, 0) : clause;
+        if (counts(review, i)) value += review_clause_value(&review->clause[i]);
     }
-    const int extra_words = reading->words > 17 ? reading->words - 17 : 0;
-    const int illegal = reading->illegal < 6 ? reading->illegal : 6;
-    return ceiling * tanh(value / ceiling) - 0.5 * reading->repetitions - 0.25 * extra_words -
-           (terminated ? 0 : 1) - 0.75 * illegal;
+    double gold = ceiling * tanh(value / ceiling);
+    fault_amounts(amount, reading, terminated);
+    for (int f = 0; f < FAULTS; f++) gold += faults[f].weight * amount[f];
+    return gold;
+}
+
+bool review_term(GoldTerm *term, int index)
+{
+    const int fault = index - review_adjective_count;
+    if (fault >= FAULTS) return false;
+    if (fault >= 0) {
+        *term = faults[fault];
+    } else {
+        *term = (GoldTerm){review_adjectives[index].word, review_adjectives[index].weight};
+    }
+    return true;
+}
+
+void review_amounts(double *amount, const ReviewReading *reading, bool terminated)
+{
+    const Review *review = &reading->review;
+    memset(amount, 0, sizeof *amount * (size_t)review_adjective_count);
+    for (int i = 0; i < review->count; i++) {
+        const ReviewClause *clause = &review->clause[i];
+        if (counts(review, i)) amount[clause->adjective] += review_factor(clause->modifier);
+    }
+    fault_amounts(amount + review_adjective_count, reading, terminated);
 }

@@ -61,9 +61,14 @@ bool review_subject_fits(int subject, int thing)
     return (subject - REVIEW_THINGS) / KIND_SUBJECTS == thing / KIND_THINGS;
 }
 
+double review_factor(int modifier)
+{
+    return modifiers[modifier].factor;
+}
+
 double review_clause_value(const ReviewClause *clause)
 {
-    return review_adjectives[clause->adjective].weight * modifiers[clause->modifier].factor;
+    return review_adjectives[clause->adjective].weight * review_factor(clause->modifier);
 }
 
 /* ---- probabilities ---- */

@@ -43,6 +43,12 @@ typedef struct TaskAnswer {
 
 typedef struct Task Task;
 
+/* One of the terms that gold adds up. */
+typedef struct GoldTerm {
+    const char *name; /* a word, or "repetition" */
+    double weight;    /* hidden from everybody who learns */
+} GoldTerm;
+
 /* What a kind of task can do. NULL where it cannot: `files` has no gold, `sentiment` no floor. */
 typedef struct TaskKind {
     const char *name;
@@ -59,6 +65,11 @@ typedef struct TaskKind {
     int64_t (*demonstration_count)(const Task *task, TaskSplit split);
     /* The gold reward of an answer. Pure: the same answer always gives the same number. */
     double (*gold)(const Task *task, const TaskAnswer *answer);
+    /* Term `index` (>= 0) of the sum that gold is, before anything bends it; false: there are no
+     * more. And how much of each is in an answer (amount: one a term). For people who want to see
+     * what a judge has learned. */
+    bool (*gold_term)(GoldTerm *term, const Task *task, int index);
+    void (*gold_amounts)(double *amount, const Task *task, const TaskAnswer *answer);
     /* Gold as annotator `annotator` sees it (>= 0); the task may ignore who it is. */
     double (*annotator_gold)(const Task *task, const TaskAnswer *answer, int annotator);
     int (*annotators)(const Task *task);
