@@ -1,8 +1,9 @@
 /* Strict JSON: one door to cJSON, which alone would accept duplicate keys, `01`, `1e999`, bad
  * UTF-8 and trailing text. Every failure says name:line:column.
  *
- * Limits: depth 32; numbers finite, at most 63 characters; integers exact up to 2^53; no \u0000.
- * A byte order mark in front is skipped. Lines and columns count from 1, columns in characters. */
+ * Limits: depth 32; 2^20 values; numbers finite, at most 63 characters; integers exact up to 2^53;
+ * no \u0000. A byte order mark in front is skipped. Lines and columns count from 1, columns in
+ * characters. */
 #ifndef DATA_JSON_H
 #define DATA_JSON_H
 

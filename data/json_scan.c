@@ -75,6 +75,9 @@ static Status fail_expected(const Scanner *scanner, const char *expected)
 static Status remember(Scanner *scanner, size_t key, size_t parent)
 {
     JsonPlaces *places = scanner->places;
+    if (places->count == JSON_VALUES_MAX) {
+        return status_fail(scanner->code, "more than %d values", JSON_VALUES_MAX);
+    }
     if (places->count == places->capacity) {
         const size_t capacity = places->capacity * 2 + 16;
         void *block = places->place;

@@ -7,7 +7,8 @@
 
 #include <stddef.h>
 
-enum { JSON_DEPTH_MAX = 32, JSON_NUMBER_MAX = 63 };
+/* A value takes some 150 bytes of memory, and as little as two of text. */
+enum { JSON_DEPTH_MAX = 32, JSON_NUMBER_MAX = 63, JSON_VALUES_MAX = 1 << 20 };
 
 typedef struct JsonPlace {
     size_t key;       /* byte offset of the key; of the value where there is none */

@@ -6,32 +6,49 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { COLUMNS_MAX = 1024 };
+enum { COLUMNS_MAX = 1024, VALUES_FREE = 1 << 16, VALUES_A_BYTE = 8 };
 static const size_t journal_max = (size_t)1 << 28; /* bytes */
 static const size_t values_max = (size_t)1 << 27;  /* columns times rows */
 
-/* A new column of NAN behind the others; `rows` is that of the whole journal. */
-static Status add_column(MetricColumns *columns, int rows, Json member)
+/* A journal in the making. */
+typedef struct Reading {
+    MetricColumns *columns;
+    int rows;           /* of the whole journal */
+    size_t values_most; /* columns times rows that so many bytes can mean */
+    size_t room;        /* columns that there is memory for */
+} Reading;
+
+static Status make_room(Reading *reading)
 {
+    MetricColumns *columns = reading->columns;
+    const size_t room = 2 * reading->room + 8;
+    void *block = columns->name;
+    TRY(memory_resize(&block, room * sizeof *columns->name));
+    columns->name = block;
+    block = columns->value;
+    TRY(memory_resize(&block, room * (size_t)reading->rows * sizeof *columns->value));
+    columns->value = block;
+    reading->room = room;
+    return STATUS_OK;
+}
+
+/* A new column of NAN behind the others. */
+static Status add_column(Reading *reading, Json member)
+{
+    MetricColumns *columns = reading->columns;
     const char *name = json_key(member);
-    const size_t count = (size_t)columns->columns + 1;
+    const size_t rows = (size_t)reading->rows, count = (size_t)columns->columns + 1;
     if (strlen(name) >= sizeof *columns->name) {
         return json_fail(member, "a metric's name of more than %zu bytes",
                          sizeof *columns->name - 1);
     }
-    if (count > COLUMNS_MAX || count * (size_t)rows > values_max) {
-        return json_fail(member, "too many metrics, %zu in %d rows", count, rows);
+    if (count > COLUMNS_MAX || count * rows > reading->values_most) {
+        return json_fail(member, "too many metrics, %zu in %zu rows", count, rows);
     }
-    void *block = columns->name;
-    TRY(memory_resize(&block, count * sizeof *columns->name));
-    columns->name = block;
-    block = columns->value;
-    TRY(memory_resize(&block, count * (size_t)rows * sizeof *columns->value));
-    columns->value = block;
-
+    if (count > reading->room) TRY(make_room(reading));
     snprintf(columns->name[count - 1], sizeof *columns->name, "%s", name);
-    double *value = columns->value + (count - 1) * (size_t)rows;
-    for (int i = 0; i < rows; i++) value[i] = NAN;
+    double *value = columns->value + (count - 1) * rows;
+    for (size_t i = 0; i < rows; i++) value[i] = NAN;
     columns->columns++;
     return STATUS_OK;
 }
@@ -45,17 +62,18 @@ static int find_column(const MetricColumns *columns, const char *name, int guess
     return i;
 }
 
-static Status take_row(MetricColumns *columns, int rows, Json record)
+static Status take_row(Reading *reading, Json record)
 {
-    const int row = columns->rows;
+    MetricColumns *columns = reading->columns;
+    const size_t rows = (size_t)reading->rows, row = (size_t)columns->rows;
     TRY(json_get_integer(&columns->step[row], record, "step"));
     int next = 0;
     for (Json member = json_first(record); member.item != NULL; member = json_next(member)) {
         if (strcmp(json_key(member), "step") == 0) continue;
         const int index = find_column(columns, json_key(member), next);
-        if (index == columns->columns) TRY(add_column(columns, rows, member));
+        if (index == columns->columns) TRY(add_column(reading, member));
         if (json_kind(member) != JSON_NULL) {
-            TRY(json_number(&columns->value[(size_t)index * (size_t)rows + (size_t)row], member));
+            TRY(json_number(&columns->value[(size_t)index * rows + row], member));
         }
         next = index + 1;
     }
@@ -72,12 +90,16 @@ static Status take_rows(MetricColumns *columns, const Bytes *text, const char *p
     TRY(memory_claim(&block, (size_t)rows * sizeof *columns->step));
     columns->step = block;
 
+    /* Newlines are cheap: a row of one byte must not claim a value for each of 1 024 columns. */
+    const size_t meant = VALUES_FREE + text->count * VALUES_A_BYTE;
+    Reading reading = {
+        .columns = columns, .rows = rows, .values_most = meant < values_max ? meant : values_max};
     const char *line = text->data;
     for (int i = 0; i < rows; i++) {
         const char *end = memchr(line, '\n', text->count - (size_t)(line - text->data));
         JsonDocument *document;
         TRY(json_parse_line(&document, STATUS_DATA, path, i + 1, line, (size_t)(end - line)));
-        const Status status = take_row(columns, rows, json_root(document));
+        const Status status = take_row(&reading, json_root(document));
         json_free(document);
         TRY(status);
         line = end + 1;

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TOKENIZER_FILE_CAP = 64 << 20 };
+enum { TOKENIZER_FILE_CAP = 32 << 20 };
 
 /* Ids below this are bytes that stand for themselves; the others borrow U+0100 and up. */
 enum { PRINTABLE_BYTES = 188 };

@@ -1,11 +1,12 @@
 #include "data/tasks/jsonl.h"
 
-#include "data/io.h"
+#include "data/io_lines.h"
 #include "data/json.h"
 
+#include <limits.h>
 #include <string.h>
 
-enum { FILE_CAP = 1 << 30, LINE_CAP = 1 << 20 };
+enum { LINE_CAP = 1 << 20 };
 
 #define ASSISTANT_TURN "\n\nAssistant:"
 #define HUMAN_TURN "\n\nHuman: "
@@ -106,15 +107,13 @@ static Status read_row(JsonlRows *rows, Json object, JsonlKind kind)
     return STATUS_OK;
 }
 
-static Status read_line(JsonlRows *rows, const char *path, int line, const char *text, size_t count,
+static Status read_line(JsonlRows *rows, const IoLines *lines, const char *text, size_t count,
                         JsonlKind kind)
 {
-    if (count > LINE_CAP) {
-        return status_fail(STATUS_DATA, "%s:%d:1: a line of %zu bytes; at most %d", path, line,
-                           count, LINE_CAP);
-    }
+    if (strspn(text, " \t\r") == count) return STATUS_OK;
+    if (rows->count == INT_MAX) return status_fail(STATUS_DATA, "%s: too many rows", lines->path);
     JsonDocument *document;
-    TRY(json_parse_line(&document, STATUS_DATA, path, line, text, count));
+    TRY(json_parse_line(&document, STATUS_DATA, lines->path, lines->line, text, count));
     const Status status = read_row(rows, json_root(document), kind);
     json_free(document);
     if (status == STATUS_OK) rows->count++;
@@ -123,20 +122,17 @@ static Status read_line(JsonlRows *rows, const char *path, int line, const char 
 
 Status jsonl_read(JsonlRows *rows, const char *path, JsonlKind kind)
 {
-    Bytes text = {0};
-    Status status = io_read(&text, path, FILE_CAP);
-    int line = 1;
-    for (size_t start = 0; start < text.count && status == STATUS_OK; line++) {
-        const char *newline = memchr(text.data + start, '\n', text.count - start);
-        const size_t end = newline != NULL ? (size_t)(newline - text.data) : text.count;
-        const size_t blank = strspn(text.data + start, " \t\r");
-        if (start + blank < end) {
-            status = read_line(rows, path, line, text.data + start, end - start, kind);
-        }
-        start = end + 1;
+    IoLines lines;
+    Status status = io_lines_open(&lines, path, LINE_CAP);
+    while (status == STATUS_OK) {
+        const char *text;
+        size_t count;
+        status = io_lines_next(&text, &count, &lines);
+        if (status != STATUS_OK || text == NULL) break;
+        status = read_line(rows, &lines, text, count, kind);
     }
-    bytes_free(&text);
-    return status;
+    const Status closed = io_lines_close(&lines);
+    return status != STATUS_OK ? status : closed;
 }
 
 void jsonl_free(JsonlRows *rows)

@@ -22,7 +22,8 @@ typedef struct JsonlRows {
     Texts second; /* rejected */
 } JsonlRows;
 
-/* Reads a whole file. Broken JSON, a missing or mistyped key, a pair without a common prompt:
+/* Reads a file of any size line by line; what it keeps is the columns. A line of more than 1 MiB,
+ * broken JSON, a missing or mistyped key, a pair without a common prompt:
  * STATUS_DATA, "pairs.jsonl:3:14: ...". Unknown keys are fine. */
 Status jsonl_read(JsonlRows *rows, const char *path, JsonlKind kind);
 void jsonl_free(JsonlRows *rows);

@@ -1,0 +1,81 @@
+#include "data/io_lines.h"
+
+#include "data/io_calls.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum { PIECE = 1 << 16 };
+
+Status io_lines_open(IoLines *lines, const char *path, size_t cap)
+{
+    *lines = (IoLines){.path = path, .descriptor = -1, .cap = cap};
+    /* Not blocking, so that a pipe of that name cannot hold us up. */
+    lines->descriptor = call_open(path, O_RDONLY | O_NONBLOCK);
+    if (lines->descriptor < 0) {
+        if (errno == ENOENT || errno == ENOTDIR) {
+            return status_fail(STATUS_DATA, "%s: missing", path);
+        }
+        return call_fail(STATUS_IO, path, "open");
+    }
+    struct stat facts;
+    if (fstat(lines->descriptor, &facts) < 0) return call_fail(STATUS_IO, path, "read");
+    if (!S_ISREG(facts.st_mode)) return status_fail(STATUS_DATA, "%s: not a regular file", path);
+    return STATUS_OK;
+}
+
+/* Moves what is left to the front and reads a piece behind it. */
+static Status read_more(IoLines *lines)
+{
+    char piece[PIECE];
+    const ssize_t got = call_read(lines->descriptor, piece, sizeof piece);
+    if (got < 0) return call_fail(STATUS_IO, lines->path, "read");
+    lines->ended = got == 0;
+    Bytes *bytes = &lines->bytes;
+    if (lines->at > 0) {
+        bytes->count -= lines->at;
+        memmove(bytes->data, bytes->data + lines->at, bytes->count + 1);
+        lines->at = 0;
+    }
+    return status_context(bytes_append(bytes, piece, (size_t)got), "%s", lines->path);
+}
+
+Status io_lines_next(const char **text, size_t *count, IoLines *lines)
+{
+    Bytes *bytes = &lines->bytes;
+    size_t searched = 0; /* bytes of this line without a newline */
+    char *newline = NULL;
+    *text = NULL;
+    for (;;) {
+        const size_t left = bytes->count - lines->at;
+        if (left > searched) {
+            newline = memchr(bytes->data + lines->at + searched, '\n', left - searched);
+        }
+        searched = newline != NULL ? (size_t)(newline - bytes->data) - lines->at : left;
+        if (newline != NULL || lines->ended || searched > lines->cap) break;
+        TRY(read_more(lines));
+    }
+    if (newline == NULL && searched == 0) return STATUS_OK;
+    lines->line++;
+    if (searched > lines->cap) {
+        return status_fail(STATUS_DATA, "%s:%d:1: a line of more than %zu bytes", lines->path,
+                           lines->line, lines->cap);
+    }
+    if (newline != NULL) *newline = '\0';
+    *text = bytes->data + lines->at;
+    *count = searched;
+    lines->at += searched + (newline != NULL);
+    return STATUS_OK;
+}
+
+Status io_lines_close(IoLines *lines)
+{
+    bytes_free(&lines->bytes);
+    if (lines->path == NULL || lines->descriptor < 0) return STATUS_OK;
+    const int descriptor = lines->descriptor;
+    lines->descriptor = -1;
+    if (call_close(descriptor) < 0) return call_fail(STATUS_IO, lines->path, "close");
+    return STATUS_OK;
+}
