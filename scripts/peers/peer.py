@@ -5,18 +5,30 @@ usage: peer.py [--threads N] [--d N] ... [--json] [--check DIR]
 
 Sequences all have one length, so nothing is padded; biases and masks are fused into the products;
 GELU, norms and AdamW are PyTorch's fused ones; answers are decoded with a cache of keys and values
-in place. Whatever has a choice (sequences to a pass, products or sums in decoding) is tried in the
-warm-up and the fastest taken. Not done, although rlhf does it: exact KL and entropies, checks that
-numbers are finite. Networks lie in --check's files in the order of the list below.
+in place. Whatever has a choice (threads of PyTorch and of OpenBLAS, sequences to a pass, products or
+sums in decoding) is tried in the warm-up and the fastest taken, for training and for answering
+apart. Not done, although rlhf does it: exact KL and entropies, checks that numbers are finite.
+Networks lie in --check's files in the order of the list below.
 """
 import argparse
+import ctypes
 import json
 import math
+import os
 import pathlib
 import resource
 import statistics
 import sys
 import time
+
+# Read when the program starts. Memory once claimed is kept: given back and claimed again for every
+# tensor, it costs more than half of all page faults. Idle threads sleep soon: OpenBLAS and OpenMP have a
+# pool each, and spinning threads of one take the processors from the other.
+ENVIRONMENT = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_MAX_": "0",
+               "MALLOC_TRIM_THRESHOLD_": str(2 ** 40), "MALLOC_TOP_PAD_": str(2 ** 26),
+               "OMP_WAIT_POLICY": "passive", "OPENBLAS_THREAD_TIMEOUT": "20"}
+if any(os.environ.get(name) != value for name, value in ENVIRONMENT.items()):
+    os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **ENVIRONMENT})
 
 try:
     import numpy
@@ -296,6 +308,7 @@ def in_passes(function, tokens, per_pass):
 class Ppo:
     def __init__(self, size, settings, networks, per_pass, attend):
         self.size, self.settings = size, settings
+        self.answering = self.training = (size.threads, size.threads)
         self.policy, self.reference, self.reward_model, self.critic = networks
         self.per_pass, self.attend = per_pass, attend
         self.learner = Learner(self.policy, settings, per_pass)
@@ -332,9 +345,11 @@ class Ppo:
 
     def iteration(self):
         start = time.perf_counter()
+        use_threads(self.answering)
         with torch.no_grad():
             tokens = generate(self.policy, self.prompts, self.attend)
         answered = time.perf_counter()
+        use_threads(self.training)
         logp, reference_logp, value, score = self.score(tokens)
         scored = time.perf_counter()
         advantage, returns = self.shape(logp, reference_logp, value, score)
@@ -347,6 +362,35 @@ def seconds_of(work, *arguments):
     start = time.perf_counter()
     work(*arguments)
     return time.perf_counter() - start
+
+
+def fastest(choices, work):
+    """The choice for which the better of two calls of work(choice) takes least."""
+    return min(choices, key=lambda choice: min(seconds_of(work, choice) for _ in range(2)))
+
+
+def find_openblas():
+    """The library that PyTorch multiplies with; its threads are not PyTorch's."""
+    for line in pathlib.Path("/proc/self/maps").read_text().splitlines():
+        if "openblas" in line:
+            library = ctypes.CDLL(line.split()[-1])
+            if hasattr(library, "openblas_set_num_threads"):
+                return library
+    return None
+
+
+OPENBLAS = find_openblas()
+
+
+def use_threads(pair):
+    """So many threads of PyTorch, and so many in a product."""
+    torch.set_num_threads(pair[0])
+    if OPENBLAS:
+        OPENBLAS.openblas_set_num_threads(pair[1])
+
+
+def thread_pairs(most):
+    return sorted({(most, most), (most, 1), (1, most), (1, 1)}, reverse=True)
 
 
 def sgemm_gflops():
@@ -362,20 +406,32 @@ def measure(size):
     settings = dict(SETTINGS)
     text = torch.randint(1, size.vocab, (size.batch, size.prompt + size.response))
     learner = Learner(Network(size), settings, size.batch)
-    speeds = {}
-    for learner.per_pass in sorted({size.batch, min(size.batch, 16), min(size.batch, 4)}):
+    pairs = thread_pairs(size.threads)
+
+    def step(pair, per_pass):
+        use_threads(pair)
+        learner.per_pass = per_pass
         learner.language_step(text)
-        speeds[learner.per_pass] = min(seconds_of(learner.language_step, text) for _ in range(2))
-    learner.per_pass = per_pass = min(speeds, key=speeds.get)
+    step(pairs[0], size.batch)
+    training = fastest(pairs, lambda pair: step(pair, min(size.batch, 16)))
+    learner.per_pass = per_pass = fastest(sorted({size.batch, min(size.batch, 16),
+                                                  min(size.batch, 4)}),
+                                          lambda count: step(training, count))
     train = statistics.median(seconds_of(learner.language_step, text) for _ in range(size.repeats))
 
     networks = [Network(size), Network(size), Network(size, "score"), Network(size, "value")]
     networks[1].copy(networks[0])
     ppo = Ppo(size, settings, networks, per_pass, attend_products)
-    with torch.no_grad():
-        speeds = {attend: min(seconds_of(generate, networks[0], ppo.prompts, attend)
-                              for _ in range(2)) for attend in (attend_products, attend_sums)}
-    ppo.attend = min(speeds, key=speeds.get)
+    ppo.training = training
+
+    @torch.no_grad()
+    def answer(pair, attend):
+        use_threads(pair)
+        generate(networks[0], ppo.prompts, attend)
+    answer(pairs[0], attend_products)
+    ppo.answering = fastest(pairs, lambda pair: answer(pair, attend_products))
+    ppo.attend = fastest((attend_products, attend_sums),
+                         lambda attend: answer(ppo.answering, attend))
     ppo.iteration()
     times = []
     for _ in range(size.repeats):
@@ -389,10 +445,11 @@ def report(size):
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024e-6
     length = size.prompt + size.response
     flops = 2 * (12 * size.layers * size.d ** 2 + size.vocab * size.d)
+    use_threads((size.threads, size.threads))
     gflops = sgemm_gflops()
     passes = 5 + 6 * size.epochs
     return {
-        "threads": torch.get_num_threads(),
+        "threads": size.threads,
         "params": sum(weight.numel() for weight in Network(size).parameters()),
         "sgemm_gflops": gflops,
         "train_tok_s": size.batch * length / train,
@@ -454,7 +511,8 @@ def main():
     parser.add_argument("--check", type=pathlib.Path, metavar="DIR",
                         help="print the losses of the files that rlhf bench --check DIR wrote")
     size = parser.parse_args()
-    torch.set_num_threads(size.threads)
+    torch.set_num_interop_threads(1)
+    use_threads((size.threads, size.threads))
     torch.manual_seed(1)
     found = check(size, size.check) if size.check else report(size)
     if size.json or size.check:
