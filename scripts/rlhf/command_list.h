@@ -11,6 +11,7 @@ CommandRun command_inspect;                                     /* inspect_comma
 CommandRun command_compare;                                     /* compare_command.c */
 CommandRun command_doctor;                                      /* doctor_command.c */
 CommandRun command_report;                                      /* report/report.c */
+CommandRun command_plot;                                        /* plot_command.c */
 CommandRun command_generate, command_chat;                      /* generate_command.c */
 CommandRun command_export;                                      /* export.c */
 CommandRun command_ppo, command_verify;                         /* verify_command.c */

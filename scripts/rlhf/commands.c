@@ -95,6 +95,14 @@ static const Flag doctor_flags[] = {
     {0},
 };
 
+static const Flag plot_flags[] = {
+    {"--out", "-o", "FOLDER", "where the figures go (default plots)"},
+    {"--metric", NULL, "M", "a figure for each metric whose name contains M; may be repeated"},
+    {"--stage", NULL, "S", "of this stage instead of ppo"},
+    {"--pdf", NULL, NULL, "scripts draw PDF unless told otherwise, not SVG"},
+    {0},
+};
+
 static const Flag generate_flags[] = {
     {"--prompt", "-p", "TEXT", "what to answer (default: held-out prompts of the task)"},
     {"--count", "-n", "N", "answers (default 1)"},
@@ -241,6 +249,14 @@ const Command commands[] = {
      .minimum = 1,
      .maximum = 1,
      .flags = doctor_flags},
+    {.name = "plot",
+     .run = command_plot,
+     .arguments = "DIR... [--out FOLDER]",
+     .help = "figures for papers, as gnuplot scripts and data; seeds as mean and band",
+     .example = "rlhf plot runs/quickstart-s* --metric objective/kl --out figures",
+     .minimum = 1,
+     .maximum = 1000,
+     .flags = plot_flags},
     {.name = "generate",
      .run = command_generate,
      .arguments = "DIR[@STAGE|@STEP]",
