@@ -240,9 +240,10 @@
     addTokens() {
       const look = (event) => {
         const span = event.target.closest(".token");
-        if (span) this.look(span);
+        if (span && !span.classList.contains("looked-at")) this.look(span);
       };
-      this.body.addEventListener("pointerover", look);
+      /* Not pointerover: that also comes when the keyboard scrolls the page under the pointer. */
+      this.body.addEventListener("pointermove", look);
       this.body.addEventListener("focusin", look);
       this.body.addEventListener("keydown", (event) => this.move(event));
     }
