@@ -128,13 +128,6 @@ static void put_with_error(Page *page, double value, double error)
     page_print(page, "</td>");
 }
 
-static void put_cell(Page *page, double value)
-{
-    page_print(page, "<td>");
-    page_number(page, value);
-    page_print(page, "</td>");
-}
-
 /* Where the fitted curve is highest, over two columns. */
 static void put_turn(Page *page, const FrontierFit *fit)
 {
@@ -170,9 +163,9 @@ static void put_fit(Page *page, const Travel *travel, int which)
     if (travel->fitted[which]) {
         put_with_error(page, fit->alpha, fit->alpha_error);
         put_with_error(page, fit->beta, fit->beta_error);
-        put_cell(page, fit->points);
-        put_cell(page, fit->r_squared);
-        put_cell(page, fit->residual);
+        page_cell(page, fit->points);
+        page_cell(page, fit->r_squared);
+        page_cell(page, fit->residual);
         put_turn(page, fit);
     } else {
         page_print(page, "<td colspan=\"7\" class=\"none\">no fit: ");
@@ -203,17 +196,17 @@ static void put_peak(Page *page, const Travel *travel)
     page_print(page, "<tr><th scope=\"row\">");
     page_string(page, travel->run->name);
     page_print(page, "</th>");
-    put_cell(page, travel->gold_zero);
-    put_cell(page, travel->proxy_zero);
+    page_cell(page, travel->gold_zero);
+    page_cell(page, travel->proxy_zero);
     if (peak->middle < 0) {
         page_print(page, "<td colspan=\"6\" class=\"none\">fewer than %d steps with gold</td>",
                    (int)FRONTIER_WINDOW);
     } else {
-        put_cell(page, travel->ppo.label[peak->middle]);
-        put_cell(page, travel->peak_distance);
-        put_cell(page, peak->highest);
+        page_cell(page, travel->ppo.label[peak->middle]);
+        page_cell(page, travel->peak_distance);
+        page_cell(page, peak->highest);
         put_with_error(page, peak->highest - peak->last, peak->fall_error);
-        put_cell(page, peak->noise);
+        page_cell(page, peak->noise);
         page_print(page, "<td>%s</td>",
                    travel_fell(peak) ? "over-optimised from there on" : "no fall beyond noise");
     }

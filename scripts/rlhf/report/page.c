@@ -123,6 +123,13 @@ void page_estimate(Page *page, const Estimate *estimate)
     page_print(page, "</span>");
 }
 
+void page_cell(Page *page, double value)
+{
+    page_print(page, "<td>");
+    page_number(page, value);
+    page_print(page, "</td>");
+}
+
 void page_section(Page *page, const char *id, const char *title, const char *about)
 {
     if (page->sections++ > 0) page_print(page, "</section>\n");

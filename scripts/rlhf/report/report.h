@@ -87,13 +87,19 @@ void page_section(Page *page, const char *id, const char *title, const char *abo
 
 /* "0.81 ± 0.02", both as page_number; without the error where it is not finite. */
 void page_estimate(Page *page, const Estimate *estimate);
+/* A cell of a table with a number in it. */
+void page_cell(Page *page, double value);
 
 /* ---- charts in SVG (svg.c) ---- */
 
 /* Linear axes over given ranges, with ticks, labels and a grid; points and lines follow in data
  * coordinates. Colours are classes (series-0 .. series-7, a palette that colour-blind people can
  * tell apart, each with its own marker), so that dark mode and print restyle them. */
-enum { CHART_SERIES = 8 };
+enum { CHART_SERIES = 8, CHART_LABELS = 320 };
+
+typedef struct ChartLabel {
+    double left, right, baseline; /* in the picture */
+} ChartLabel;
 
 typedef struct Chart {
     Page *page;
@@ -102,6 +108,8 @@ typedef struct Chart {
     bool empty;                    /* "no data" stands in its place; nothing is drawn */
     unsigned char shown[CHART_SERIES]; /* how a series was drawn, for the legend */
     int marks;                     /* so far: each label a line below the one before */
+    int labels;
+    ChartLabel label[CHART_LABELS]; /* (labels) what words must not lie on */
 } Chart;
 
 /* `title` is read by screen readers too. Ranges that are empty or not finite show "no data".
@@ -117,6 +125,10 @@ void chart_dashes(Chart *chart, int series, const double *x, const double *y, in
 void chart_bar(Chart *chart, int series, double x0, double x1, double y);
 /* A vertical line with a label. */
 void chart_mark(Chart *chart, double x, const char *label);
+/* Words stay away from these points. */
+void chart_keep_clear(Chart *chart, const double *x, const double *y, int count);
+/* A word beside a point; left out where there is no room for it. */
+void chart_label(Chart *chart, double x, double y, const char *text);
 /* Ends the picture; `name[i]` belongs to series i. */
 void chart_close(Chart *chart, const char *const *name, int names);
 

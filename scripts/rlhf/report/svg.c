@@ -273,6 +273,51 @@ void chart_mark(Chart *chart, double x, const char *label)
     page_print(chart->page, "</text>\n");
 }
 
+void chart_keep_clear(Chart *chart, const double *x, const double *y, int count)
+{
+    for (int i = 0; i < count && chart->labels < CHART_LABELS; i++) {
+        if (chart->empty || !is_inside(chart, x[i], y[i])) continue;
+        const double at = place_x(chart, x[i]);
+        chart->label[chart->labels++] = (ChartLabel){at - 3, at + 3, place_y(chart, y[i]) + 4};
+    }
+}
+
+static bool has_room(const Chart *chart, const ChartLabel *label)
+{
+    const double line = 11;
+    if (label->left < LEFT || label->right > chart->width - RIGHT) return false;
+    if (label->baseline < TOP + line || label->baseline > chart->height - BOTTOM) return false;
+    for (int i = 0; i < chart->labels; i++) {
+        const ChartLabel *other = &chart->label[i];
+        if (label->left < other->right && label->right > other->left &&
+            fabs(label->baseline - other->baseline) < line) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void chart_label(Chart *chart, double x, double y, const char *text)
+{
+    if (chart->empty || !is_inside(chart, x, y) || chart->labels == CHART_LABELS) return;
+    const double width = 6.0 * (double)strlen(text), at = place_x(chart, x), up = place_y(chart, y);
+    const ChartLabel places[] = {
+        {at + 6, at + 6 + width, up + 4}, /* right of the point, left of it, */
+        {at - 6 - width, at - 6, up + 4}, /* above, below */
+        {at - width / 2, at + width / 2, up - 8},
+        {at - width / 2, at + width / 2, up + 16},
+    };
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+        if (!has_room(chart, &places[i])) continue;
+        chart->label[chart->labels++] = places[i];
+        page_print(chart->page, "<text class=\"name\" x=\"%.1f\" y=\"%.1f\">",
+                   (places[i].left + places[i].right) / 2, places[i].baseline);
+        page_string(chart->page, text);
+        page_print(chart->page, "</text>\n");
+        return;
+    }
+}
+
 /* What a series looks like, beside its name. */
 static void draw_sample(Page *page, int series, int shown)
 {
