@@ -114,12 +114,29 @@ void page_number(Page *page, double value)
     page_print(page, "<span class=\"number\" title=\"%s\">%s</span>", exact, shown);
 }
 
+/* A number with so many decimals, its title as page_number's. */
+static void print_fixed(Page *page, double value, int decimals)
+{
+    char exact[32], shown[64];
+    json_number_text(exact, value);
+    snprintf(shown, sizeof shown, "%.*f", decimals, value);
+    /* No -0.00: what is shown is nothing. */
+    const bool nothing = shown[0] == '-' && strspn(shown, "-0.") == strlen(shown);
+    page_print(page, "<span class=\"number\" title=\"%s\">%s</span>", exact, shown + nothing);
+}
+
 void page_estimate(Page *page, const Estimate *estimate)
 {
-    page_number(page, estimate->mean);
-    if (!isfinite(estimate->mean) || !isfinite(estimate->error)) return;
+    const double error = estimate->error;
+    if (!isfinite(estimate->mean) || !(error > 0) || !isfinite(error) || error < 1e-9 ||
+        fabs(estimate->mean) >= 1e15) {
+        page_number(page, estimate->mean);
+        return;
+    }
+    const int decimals = (int)fmax(0, 1 - floor(log10(error)));
+    print_fixed(page, estimate->mean, decimals);
     page_print(page, "<span class=\"error\"> ± ");
-    page_number(page, estimate->error);
+    print_fixed(page, error, decimals);
     page_print(page, "</span>");
 }
 

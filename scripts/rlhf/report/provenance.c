@@ -52,6 +52,17 @@ static void print_setting(Page *page, const Report *report, const ConfigSection 
     page_print(page, "</td></tr>\n");
 }
 
+/* Is a setting that is seldom written down written in any group? */
+static bool is_given(const Report *report, const ConfigSection *section, const ConfigField *field)
+{
+    char value[CONFIG_TEXT];
+    for (int g = 0; g < report->groups; g++) {
+        report_setting(value, settings_of(report, g), section, field);
+        if (value[0] != '\0') return true;
+    }
+    return false;
+}
+
 static void print_settings(Page *page, const Report *report)
 {
     static Settings defaults; /* large */
@@ -68,8 +79,9 @@ static void print_settings(Page *page, const Report *report)
     page_print(page, "<th>what it is</th></tr></thead>\n<tbody>\n");
     for (size_t s = 0; s < table.count; s++) {
         for (size_t f = 0; f < table.sections[s].count; f++) {
-            print_setting(page, report, &table.sections[s], &table.sections[s].fields[f],
-                          &defaults);
+            const ConfigField *field = &table.sections[s].fields[f];
+            if (field->quiet && !is_given(report, &table.sections[s], field)) continue;
+            print_setting(page, report, &table.sections[s], field, &defaults);
         }
     }
     page_print(page, "</tbody></table></div>\n");

@@ -85,7 +85,8 @@ void page_number(Page *page, double value);
 /* A section with a heading; ends where the next begins. `about` is a sentence below it. */
 void page_section(Page *page, const char *id, const char *title, const char *about);
 
-/* "0.81 ± 0.02", both as page_number; without the error where it is not finite. */
+/* "0.811 ± 0.023": the error with 2 significant digits, the mean with as many decimals; titles as
+ * above. Without the error where it is 0 or not finite. */
 void page_estimate(Page *page, const Estimate *estimate);
 /* A cell of a table with a number in it. */
 void page_cell(Page *page, double value);

@@ -207,7 +207,7 @@ static void reach(double *low, double *high, const SeriesBand *band)
 static void draw_rises(Page *page, const Report *report, const Rise *gold, const Rise *proxy,
                        int shown)
 {
-    const char *names[CHART_SERIES] = {"proxy: what PPO is paid for", "gold: what is wanted"};
+    const char *names[CHART_SERIES] = {"gold: what is wanted", "proxy: what PPO is paid for"};
     double last = -INFINITY, low = 0.0, high = -INFINITY;
     for (int g = 0; g < shown; g++) {
         const SeriesBand *band = &proxy[g].band;
@@ -221,8 +221,8 @@ static void draw_rises(Page *page, const Report *report, const Rise *gold, const
     for (int g = 0; g < shown; g++) {
         const SeriesBand *up = &proxy[g].band, *true_up = &gold[g].band;
         if (shown > 1) names[g] = report->group[g].label;
-        chart_dashes(&chart, shown == 1 ? 0 : g, up->step, up->mean, up->count);
-        chart_line(&chart, shown == 1 ? 1 : g, true_up->step, true_up->mean, true_up->count);
+        chart_dashes(&chart, shown == 1 ? 1 : g, up->step, up->mean, up->count);
+        chart_line(&chart, g, true_up->step, true_up->mean, true_up->count);
     }
     chart_close(&chart, names, shown == 1 ? 2 : shown);
 }

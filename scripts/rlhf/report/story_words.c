@@ -218,6 +218,19 @@ static void print_finding(Page *page, const ReportRun *run, const Finding *findi
     page_print(page, "</li>\n");
 }
 
+/* What was looked at and found in order, with its evidence. */
+static void print_fine(Page *page, const Diagnosis *diagnosis)
+{
+    page_print(page, "<details><summary>what was looked at and is in order</summary>\n"
+                     "<ul class=\"findings\">\n");
+    for (int i = 0; i < diagnosis->count; i++) {
+        if (diagnosis->finding[i].mark == FINDING_FINE) {
+            print_finding(page, NULL, &diagnosis->finding[i]);
+        }
+    }
+    page_print(page, "</ul>\n</details>\n");
+}
+
 static void print_examined(Page *page, const Report *report, const ReportRun *run,
                            const Diagnosis *diagnosis, int *wrong)
 {
@@ -231,9 +244,9 @@ static void print_examined(Page *page, const Report *report, const ReportRun *ru
 void story_findings(Page *page, const Report *report)
 {
     int wrong = 0, looked = 0;
+    Diagnosis diagnosis = {0};
     page_print(page, "<h3>What the doctor found</h3>\n<ul class=\"findings\">\n");
     for (int r = 0; r < report->runs; r++) {
-        Diagnosis diagnosis = {0};
         const Status status = doctor_examine(&diagnosis, report->run[r].path, NULL);
         if (status != STATUS_OK) {
             /* A damaged run is shown as far as it goes. */
@@ -251,4 +264,5 @@ void story_findings(Page *page, const Report *report)
                    looked == 1 ? "" : "s");
     }
     page_print(page, "</ul>\n");
+    if (report->runs == 1 && looked > 0) print_fine(page, &diagnosis);
 }
