@@ -52,6 +52,8 @@ static Status start(Loop *loop)
         adamw_free(&loop->trainer.adamw);
         loop->trainer.adamw = loop->moments;
         loop->moments = (AdamW){0};
+        TRY(guard_read(&loop->trainer.guard, job->stage->checkpoint, "policy",
+                       &job->stage->checkpoint_manifest));
     }
     void *index;
     TRY(memory_claim(&index, sizeof *loop->index * (size_t)blocks));
@@ -93,9 +95,11 @@ static Status one_step(Loop *loop, int64_t step)
                                    job->response_only),
     };
     value[LANGUAGE_RATE] = schedule_rate(job->optimiser, step, job->steps);
+    loop->trainer.units = loss.tokens;
     TRY(trainer_step(sums, &value[LANGUAGE_NORM], &loop->trainer, batch.sequences, batch.plan,
                      loop->index, batch.plan->blocks, language_loss, &loss, job->optimiser,
                      value[LANGUAGE_RATE]));
+    value[LANGUAGE_SKIPPED] = guard_metric(&loop->trainer.guard);
     loop->tokens += (double)batch.tokens;
     value[LANGUAGE_LOSS] = sums[0] / sums[1];
     value[LANGUAGE_ACCURACY] = sums[2] / sums[1];
@@ -111,12 +115,13 @@ static Status one_step(Loop *loop, int64_t step)
 static Status checkpoint(Loop *loop, int64_t step)
 {
     Stage *stage = loop->job->stage;
-    char folder[STAGE_PATH], names[NETWORK_FILES_MAX][128];
-    const char *list[NETWORK_FILES_MAX];
+    char folder[STAGE_PATH], names[NETWORK_FILES_MAX + 1][128];
+    const char *list[NETWORK_FILES_MAX + 1];
     int count = 0;
     TRY(checkpoint_begin(folder, stage->folder, step));
     TRY(network_write(names, &count, folder, "policy", loop->trainer.model, &loop->trainer.adamw,
                       tokenizer_end(loop->job->tokenizer)));
+    TRY(guard_write(names, &count, folder, "policy", &loop->trainer.guard));
     for (int i = 0; i < count; i++) list[i] = names[i];
     return stage_checkpoint(stage, folder, step, list, count, NULL, 0);
 }
@@ -147,13 +152,24 @@ static Status count_tokens(Loop *loop, int64_t steps)
     return STATUS_OK;
 }
 
+/* A step whose update may not be made leaves the state before it in a checkpoint: going on from it
+ * repeats the failure. */
+static Status keep_diverged(Loop *loop, int64_t step, Status status)
+{
+    if (status == STATUS_DIVERGED && loop->trainer.skipped) {
+        STATUS_ASIDE(checkpoint(loop, step));
+        status = guard_kept(loop->job->stage->run, loop->job->stage->folder, step);
+    }
+    return status_context(status, "step %" PRId64, step + 1);
+}
+
 static Status all_steps(Loop *loop)
 {
     LanguageStage *job = loop->job;
     TRY(start(loop));
     TRY(count_tokens(loop, job->stage->step));
     for (int64_t step = job->stage->step; step < job->steps; step++) {
-        TRY(status_context(one_step(loop, step), "step %" PRId64, step + 1));
+        TRY(keep_diverged(loop, step, one_step(loop, step)));
         const int64_t done = step + 1;
         const bool stop = done < job->steps && stage_should_stop(job->stage);
         if (stop || stage_checkpoint_due(job->stage)) TRY(checkpoint(loop, done));

@@ -8,6 +8,7 @@
 #include "data/stage.h"
 #include "data/tokenizer.h"
 #include "policy/blocks.h"
+#include "policy/guard.h"
 #include "policy/model.h"
 #include "policy/optimiser.h"
 
@@ -22,6 +23,7 @@ enum {
     LANGUAGE_RATE,
     LANGUAGE_NORM,
     LANGUAGE_TOKENS,
+    LANGUAGE_SKIPPED,
     LANGUAGE_OWN,
     LANGUAGE_METRICS
 };
@@ -41,7 +43,8 @@ enum {
     {"grad_norm", "1", "global L2 norm of the gradient before clipping", "the step", 0, NAN,       \
      "far above max_grad_norm throughout: the learning rate is too high"},                         \
     {"tokens", "tokens", "sequence tokens worked through since step 1", "the run so far", 0, NAN,  \
-     "work done: runs compare at equal tokens, not at equal steps"}
+     "work done: runs compare at equal tokens, not at equal steps"},                               \
+    SKIPPED_METRIC_ROW("skipped_updates")
 
 /* One minibatch: all blocks of `plan`. */
 typedef struct LanguageBatch {

@@ -20,6 +20,8 @@ typedef struct OptimiserConfig {
     double final_rate; /* the schedule ends at final_rate * learning_rate */
     double beta1, beta2, epsilon, weight_decay;
     double max_grad_norm; /* global norm; 0: no clipping */
+    char on_spike[CONFIG_TEXT]; /* off | skip | stop; empty is off */
+    double spike_sigmas;
 } OptimiserConfig;
 
 /* Rows for a section whose struct `type_` holds `member`, an OptimiserConfig; `p` prefixes names
@@ -48,7 +50,12 @@ typedef struct OptimiserConfig {
     OPTIMISER_FIELD(type_, member, p "weight_decay", weight_decay, CONFIG_REAL, decay, 0, 10,      \
                     "AdamW: decay of matrices (not of biases, norms, embeddings, heads)"),         \
     OPTIMISER_FIELD(type_, member, p "max_grad_norm", max_grad_norm, CONFIG_REAL, 1.0, 0, 1e9,     \
-                    "gradients are scaled to at most this global norm; 0: never")
+                    "gradients are scaled to at most this global norm; 0: never"),                 \
+    {.name = p "on_spike", .type = CONFIG_CHOICE, .offset = offsetof(type_, member.on_spike),      \
+     .text = "off", .choices = "off|skip|stop",                                                    \
+     .help = "what to do with an update whose loss is far above its running mean"},                \
+    OPTIMISER_FIELD(type_, member, p "spike_sigmas", spike_sigmas, CONFIG_REAL, 6, 1, 1e6,         \
+                    "on_spike: how many standard deviations above the mean are a spike")
 
 /* Learning rate of step `step` (from 0) of `steps`. */
 double schedule_rate(const OptimiserConfig *config, int64_t step, int64_t steps);

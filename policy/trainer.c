@@ -186,22 +186,13 @@ Status trainer_gradient(double sums[TRAINER_SUMS], Trainer *trainer, const Seque
     return parallel_for((int)chunks_of(trainer->model), trainer->threads, reduce_chunk, trainer);
 }
 
-/* All exponent bits are one: infinite or not a number, whatever the compiler thinks of them. */
-static bool not_finite(double x)
-{
-    const uint64_t exponent = UINT64_C(0x7ff) << 52;
-    uint64_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    return (bits & exponent) == exponent;
-}
-
-/* Names the tensor that element `at` of the gradient belongs to. */
-static Status name_diverged(const Model *model, size_t at)
+/* Names the tensor that element `at` belongs to. */
+static Status name_diverged(const char *what, const Model *model, size_t at)
 {
     char name[128];
     size_t place;
     model_weight_at(name, &place, model->shape, at);
-    return status_fail(STATUS_DIVERGED, "gradient of %s is not finite", name);
+    return status_fail(STATUS_DIVERGED, "%s of %s is not finite", what, name);
 }
 
 /* The global norm of gradient[0]. A square of a finite float is a finite double, so a chunk's sum
@@ -215,7 +206,23 @@ static Status gradient_norm(double *norm, const Trainer *trainer)
     *norm = sqrt(square);
     if (!not_finite(square)) return STATUS_OK;
     for (size_t i = 0; i < gradient->count; i++) {
-        if (not_finite((double)gradient->flat[i])) return name_diverged(gradient, i);
+        if (not_finite((double)gradient->flat[i])) return name_diverged("gradient", gradient, i);
+    }
+    return STATUS_OK;
+}
+
+/* Exponents of all ones, in one pass that the compiler can put in vector registers. */
+static Status check_weights(const Model *model)
+{
+    const uint32_t exponent = UINT32_C(0xff) << 23;
+    int bad = 0;
+    for (size_t i = 0; i < model->count; i++) {
+        uint32_t bits;
+        memcpy(&bits, &model->flat[i], sizeof bits);
+        bad |= (bits & exponent) == exponent;
+    }
+    for (size_t i = 0; bad != 0 && i < model->count; i++) {
+        if (not_finite((double)model->flat[i])) return name_diverged("weight", model, i);
     }
     return STATUS_OK;
 }
@@ -224,13 +231,19 @@ Status trainer_step(double sums[TRAINER_SUMS], double *norm, Trainer *trainer,
                     const Sequences *sequences, const BlockPlan *plan, const int *index, int count,
                     TrainerLoss *loss, void *context, const OptimiserConfig *config, double rate)
 {
-    TRY(trainer_gradient(sums, trainer, sequences, plan, index, count, loss, context));
-    TRY(gradient_norm(norm, trainer));
+    *norm = NAN;
+    Status found = trainer_gradient(sums, trainer, sequences, plan, index, count, loss, context);
+    if (found == STATUS_OK) found = gradient_norm(norm, trainer);
+    if (found != STATUS_OK && found != STATUS_DIVERGED) return found;
+    const double value = trainer->units > 0.0 ? sums[0] / trainer->units : sums[0];
+    TRY(guard_judge(&trainer->skipped, &trainer->guard, found, value, config));
+    if (trainer->skipped) return STATUS_OK;
+
     const double most = config->max_grad_norm;
     const double scale = most > 0.0 && *norm > most ? most / *norm : 1.0;
     adamw_update(&trainer->adamw, trainer->model, trainer->gradient[0].flat, scale, config, rate,
                  trainer->threads);
-    return STATUS_OK;
+    return check_weights(trainer->model);
 }
 
 Status trainer_measure(double sums[TRAINER_SUMS], Trainer *trainer, const Sequences *sequences,

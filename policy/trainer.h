@@ -6,6 +6,7 @@
 
 #include "data/sequences.h"
 #include "policy/blocks.h"
+#include "policy/guard.h"
 #include "policy/model.h"
 #include "policy/optimiser.h"
 #include "policy/transformer.h"
@@ -33,6 +34,9 @@ typedef Status TrainerLoss(void *context, double sums[TRAINER_SUMS], TrainerBloc
 typedef struct Trainer {
     Model *model;
     AdamW adamw;
+    Guard guard;
+    double units; /* tokens or pairs that sums[0] is of, for the guard; set before a step; 0: one */
+    bool skipped; /* by the last trainer_step: nothing was updated */
     int shards, threads;
     Model *gradient;  /* (shards) */
     struct TrainerWorker *worker; /* (threads) */
@@ -54,8 +58,10 @@ Status trainer_gradient(double sums[TRAINER_SUMS], Trainer *trainer, const Seque
                         const BlockPlan *plan, const int *index, int count, TrainerLoss *loss,
                         void *context);
 
-/* The above, then clip and AdamW at learning rate `rate`. *norm: global norm before clipping. A
- * gradient that is not finite: STATUS_DIVERGED with the tensor's name, nothing updated. */
+/* The above, then clip and AdamW at learning rate `rate`. *norm: global norm before clipping.
+ * The guard judges loss and gradient (policy/guard.h); where it leaves the update out,
+ * trainer->skipped is set, and sums and norm may be anything. The third loss or gradient in a
+ * row that is not finite: STATUS_DIVERGED with the tensor's name; so is a weight after the update. */
 Status trainer_step(double sums[TRAINER_SUMS], double *norm, Trainer *trainer,
                     const Sequences *sequences, const BlockPlan *plan, const int *index, int count,
                     TrainerLoss *loss, void *context, const OptimiserConfig *config, double rate);

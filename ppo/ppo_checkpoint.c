@@ -6,7 +6,7 @@
 #include <math.h>
 #include <stdio.h>
 
-enum { STATE_BYTES_MAX = 1 << 16, CHECKPOINT_FILES_MAX = 2 * NETWORK_FILES_MAX + 2 };
+enum { STATE_BYTES_MAX = 1 << 16, CHECKPOINT_FILES_MAX = 2 * NETWORK_FILES_MAX + 4 };
 
 static const double kl_budget_default = 15.0; /* nats a sequence */
 
@@ -78,11 +78,21 @@ Status ppo_read_state(PpoState *state, const char *folder, int64_t step)
     return status;
 }
 
+Status ppo_load_guards(PpoRun *run)
+{
+    const Stage *stage = run->job->stage;
+    TRY(guard_read(&run->updater.policy.guard, stage->checkpoint, "policy",
+                   &stage->checkpoint_manifest));
+    return guard_read(&run->updater.critic.guard, stage->checkpoint, "critic",
+                      &stage->checkpoint_manifest);
+}
+
 Status ppo_load_state(PpoRun *run)
 {
     const Stage *stage = run->job->stage;
     TRY(ppo_read_state(&run->state, stage->checkpoint, stage->step));
     TRY(ppo_samples_read(run, stage->checkpoint));
+    TRY(ppo_load_guards(run));
     run->last_checkpoint = run->state.step;
     return STATUS_OK;
 }
@@ -104,6 +114,8 @@ static Status write_files(char names[][128], int *count, const PpoRun *run, cons
                       end));
     TRY(network_write(names, count, folder, "critic", &run->critic, &run->updater.critic.adamw,
                       end));
+    TRY(guard_write(names, count, folder, "policy", &run->updater.policy.guard));
+    TRY(guard_write(names, count, folder, "critic", &run->updater.critic.guard));
     TRY(write_state(&run->state, folder));
     snprintf(names[(*count)++], 128, "state.json");
     if (run->samples.count == 0) return STATUS_OK;

@@ -1,5 +1,6 @@
 #include "ppo/ppo_metrics.h"
 
+#include "policy/guard.h"
 #include "ppo/kl.h"
 
 #include <math.h>
@@ -151,6 +152,8 @@ static const MetricInfo metrics[PPO_METRICS] = {
                           "cosine of PPO's first gradient over the whole batch and dJ / dweights",
                           "nothing", 0, 1,
                           "around 0: noise, take more rollouts; below 0 for long: a bug"},
+    [PPO_SKIPPED] = SKIPPED_METRIC_ROW("policy/skipped_updates"),
+    [PPO_CRITIC_SKIPPED] = SKIPPED_METRIC_ROW("val/skipped_updates"),
 };
 
 const MetricTable ppo_metrics = {.metrics = metrics, .count = PPO_METRICS, .aliases = ppo_aliases};

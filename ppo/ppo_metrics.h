@@ -53,6 +53,8 @@ typedef enum PpoMetric {
     PPO_EXACT_REGRET,
     PPO_EXACT_OPTIMUM_KL,
     PPO_EXACT_COSINE,
+    PPO_SKIPPED,
+    PPO_CRITIC_SKIPPED,
     PPO_METRICS, /* how many */
 } PpoMetric;
 

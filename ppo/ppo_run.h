@@ -116,6 +116,8 @@ Status ppo_save(PpoRun *run);
 Status ppo_read_state(PpoState *state, const char *folder, int64_t step);
 /* Policy, critic, moments, state and samples from the checkpoint that stage_open found. */
 Status ppo_load_networks(PpoRun *run, AdamW *policy_moments, AdamW *critic_moments);
+/* What was skipped so far, once the updater is there; ppo_load_state does it. */
+Status ppo_load_guards(PpoRun *run);
 Status ppo_load_state(PpoRun *run);
 
 #endif

@@ -178,6 +178,8 @@ void ppo_update_metrics(double *value, const PpoRun *run, const PpoUpdateReport 
     value[PPO_POLICY_NORM] = report->policy_norm;
     value[PPO_CRITIC_NORM] = report->critic_norm;
     value[PPO_EPOCHS] = report->epochs;
+    value[PPO_SKIPPED] = guard_metric(&run->updater.policy.guard);
+    value[PPO_CRITIC_SKIPPED] = guard_metric(&run->updater.critic.guard);
     value[PPO_LR] = warming ? 0.0 : schedule_rate(&config->optimiser, step - 1, config->steps);
     value[PPO_CRITIC_LR] = schedule_rate(&config->critic_optimiser, step - 1, config->steps);
     value[PPO_EPISODE] = (double)(step * config->rollouts);
@@ -203,6 +205,7 @@ static Status learn(PpoRun *run, double *value)
     TRY(update(run, &report));
     ppo_update_metrics(value, run, &report);
     FAULT(run->job->fault, updated, run);
+    if (report.starved) return STATUS_OK;
     const double start = stage_seconds();
     const Status status = invariants_of_update(value, run->policy.shape.vocabulary,
                                                run->rollout.step <= run->critic_warmup);

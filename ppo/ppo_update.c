@@ -90,10 +90,8 @@ static Status policy_step(Update *update, const int *index, int count)
     TRY(trainer_step(sums, &norm, &update->updater->policy, &update->sequences, &update->plan,
                      index, count, ppo_policy_loss, &update->loss, &config->optimiser,
                      update->rate));
+    if (update->updater->policy.skipped) return STATUS_OK;
     const double tokens = update->loss.tokens;
-    if (!isfinite(sums[POLICY_SUM_LOSS])) {
-        return status_fail(STATUS_DIVERGED, "policy loss is %g", sums[POLICY_SUM_LOSS] / tokens);
-    }
     PpoUpdateReport *report = update->report;
     if (update->policy_minibatches++ == 0) {
         report->first_deviation = sums[POLICY_SUM_DEVIATION] / tokens;
@@ -120,10 +118,8 @@ static Status critic_step(Update *update, const int *index, int count)
     TRY(trainer_step(sums, &norm, &update->updater->critic, &update->sequences, &update->plan,
                      index, count, ppo_value_loss, &update->loss, &config->critic_optimiser,
                      update->critic_rate));
+    if (update->updater->critic.skipped) return STATUS_OK;
     const double tokens = update->loss.tokens;
-    if (!isfinite(sums[VALUE_SUM_LOSS])) {
-        return status_fail(STATUS_DIVERGED, "value loss is %g", sums[VALUE_SUM_LOSS] / tokens);
-    }
     update->minibatches++;
     update->report->value_loss += sums[VALUE_SUM_LOSS] / tokens;
     update->report->value_clipfrac += sums[VALUE_SUM_CLIPPED] / tokens;
@@ -139,6 +135,7 @@ static Status minibatch(Update *update, int *order, int per)
         if (order[b] < update->plan.blocks) order[count++] = order[b];
     }
     update->loss.tokens = response_tokens(update, order, count);
+    update->updater->policy.units = update->updater->critic.units = update->loss.tokens;
     if (update->loss.tokens == 0.0) return STATUS_OK;
     if (!update->job->critic_only) TRY(policy_step(update, order, count));
     return critic_step(update, order, count);
@@ -192,6 +189,8 @@ static Status epochs(Update *update)
 static void close_report(Update *update)
 {
     PpoUpdateReport *report = update->report;
+    report->starved =
+        update->minibatches == 0 || (!update->job->critic_only && update->policy_minibatches == 0);
     report->value_loss /= update->minibatches;
     report->value_clipfrac /= update->minibatches;
     report->critic_norm /= update->minibatches;

@@ -40,6 +40,7 @@ typedef struct PpoUpdateReport {
     double value_loss, value_clipfrac, critic_norm;
     double first_deviation; /* mean |ratio - 1| in the first minibatch: exactly 0 */
     int epochs;
+    bool starved; /* a network's minibatches were all left out: what is told of them is NaN */
 } PpoUpdateReport;
 
 typedef struct PpoUpdateJob {
@@ -53,8 +54,9 @@ typedef struct PpoUpdateJob {
     void *context;
 } PpoUpdateJob;
 
-/* Ratios that are not exactly 1 in the first minibatch: STATUS_BROKEN; a number that is not
- * finite: STATUS_DIVERGED. Both name epoch, minibatch and, the first, sample and token. */
+/* Ratios that are not exactly 1 in the first minibatch: STATUS_BROKEN; the third
+ * minibatch in a row whose loss or gradient is not finite: STATUS_DIVERGED. Both name epoch,
+ * minibatch and, the first, sample and token. */
 Status ppo_update(PpoUpdateReport *report, PpoUpdater *updater, const PpoUpdateJob *job);
 
 /* The losses, for who wants gradients alone (tests, replay). `rollout` gives old log-probabilities,

@@ -137,7 +137,7 @@ static Status load_checkpoint(Replay *replay, int64_t step)
     if (status == STATUS_OK) status = take_moments(run, &policy, &critic, stage->checkpoint);
     adamw_free(&policy);
     adamw_free(&critic);
-    return status;
+    return status == STATUS_OK ? ppo_load_guards(run) : status;
 }
 
 static Status begin_again(Replay *replay)

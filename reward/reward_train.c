@@ -61,6 +61,7 @@ enum {
     HELDOUT_ACCURACY,
     HELDOUT_NLL,
     EPOCH,
+    SKIPPED,
     METRICS
 };
 
@@ -91,6 +92,7 @@ static const MetricInfo reward_metric_list[METRICS] = {
                      "held-out pairs", 0, 0.6931, "rising: overconfident; fewer epochs"},
     [EPOCH] = {"epoch", "epochs", "pairs seen / training pairs", "the run", NAN, NAN,
                "above 1 or 2: reward models overfit soon"},
+    [SKIPPED] = SKIPPED_METRIC_ROW("skipped_updates"),
 };
 
 static const MetricAlias reward_aliases[] = {
@@ -216,6 +218,8 @@ static Status start_network(Training *t, const Model *policy)
     if (status == STATUS_OK) {
         adamw_free(&t->trainer.adamw);
         t->trainer.adamw = moments;
+        status =
+            guard_read(&t->trainer.guard, stage->checkpoint, "model", &stage->checkpoint_manifest);
     } else {
         adamw_free(&moments);
     }
@@ -225,12 +229,13 @@ static Status start_network(Training *t, const Model *policy)
 static Status commit(Training *t, int64_t step)
 {
     Stage *stage = t->job->stage;
-    char folder[STAGE_PATH], names[NETWORK_FILES_MAX][128];
-    const char *list[NETWORK_FILES_MAX];
+    char folder[STAGE_PATH], names[NETWORK_FILES_MAX + 1][128];
+    const char *list[NETWORK_FILES_MAX + 1];
     int count = 0;
     TRY(checkpoint_begin(folder, stage->folder, step));
     TRY(network_write(names, &count, folder, "model", &t->model, &t->trainer.adamw,
                       tokenizer_end(t->tokenizer)));
+    TRY(guard_write(names, &count, folder, "model", &t->trainer.guard));
     for (int i = 0; i < count; i++) list[i] = names[i];
     return stage_checkpoint(stage, folder, step, list, count, NULL, 0);
 }
@@ -291,8 +296,10 @@ static Status one_step(Training *t, int64_t step)
     PreferenceLoss loss = {.config = &config->loss, .pairs = pairs, .score = t->train.score};
     double value[METRICS], sums[TRAINER_SUMS] = {0};
     value[RATE] = schedule_rate(&config->optimiser, step, t->steps);
+    t->trainer.units = pairs;
     TRY(trainer_step(sums, &value[GRAD_NORM], &t->trainer, &t->train.answers, plan, t->block,
                      plan->blocks, preference_loss, &loss, &config->optimiser, value[RATE]));
+    value[SKIPPED] = guard_metric(&t->trainer.guard);
     value[LOSS] = sums[0] / pairs;
     describe(value, t, plan, pairs);
     TRY(look_at_held_out(value, t, step + 1));
@@ -306,11 +313,22 @@ static Status one_step(Training *t, int64_t step)
     return stage_record(t->job->stage, step + 1, t->steps, tokens, value, shown);
 }
 
+/* A step whose update may not be made leaves the state before it in a checkpoint: going on from it
+ * repeats the failure. */
+static Status keep_diverged(Training *t, int64_t step, Status status)
+{
+    if (status == STATUS_DIVERGED && t->trainer.skipped) {
+        STATUS_ASIDE(commit(t, step));
+        status = guard_kept(t->job->stage->run, t->job->stage->folder, step);
+    }
+    return status_context(status, "step %" PRId64, step + 1);
+}
+
 static Status all_steps(Training *t)
 {
     Stage *stage = t->job->stage;
     for (int64_t step = stage->step; step < t->steps; step++) {
-        TRY(status_context(one_step(t, step), "step %" PRId64, step + 1));
+        TRY(keep_diverged(t, step, one_step(t, step)));
         const int64_t done = step + 1;
         const bool stop = done < t->steps && stage_should_stop(stage);
         if (stop || stage_checkpoint_due(stage)) TRY(commit(t, done));

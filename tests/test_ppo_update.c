@@ -192,10 +192,18 @@ static void number_that_is_not_finite_stops_the_run(void **state)
     (void)state;
     World world;
     make_world(&world);
-    const int64_t last = world.rollout.offset[1] - 1;
-    world.rollout.returns[last] = INFINITY;
+    world.rollout.returns[world.rollout.offset[1] - 1] = INFINITY; /* one sequence: left out */
     PpoUpdateReport report;
-    assert_fails(update_world(&report, &world, 1, false), STATUS_DIVERGED, "epoch 1, minibatch");
+    assert_ok(update_world(&report, &world, 1, false));
+    assert_false(report.starved);
+    assert_true(isfinite(report.value_loss) && isfinite(report.policy_loss));
+
+    free_world(&world);
+    make_world(&world);
+    world.config.epochs = 3;
+    for (int64_t t = 0; t < world.rollout.tokens; t++) world.rollout.returns[t] = INFINITY;
+    assert_fails(update_world(&report, &world, 1, false), STATUS_DIVERGED,
+                 "3 updates in a row were not finite");
     free_world(&world);
 }
 

@@ -264,11 +264,20 @@ static void a_gradient_that_is_not_finite_is_named_and_nothing_moves(void **stat
     world_open(&world, SHARDS, 2);
     const float bias = world.model.weight.norm_bias[0];
     world.model.weight.norm_bias[0] = INFINITY;
+    for (int i = 1; i < GUARD_IN_A_ROW; i++) {
+        assert_ok(world_step(&world, sums, &norm));
+        assert_true(world.trainer.skipped);
+        assert_int_equal(world.trainer.guard.skipped, i);
+    }
     assert_fails(world_step(&world, sums, &norm), STATUS_DIVERGED,
-                 "gradient of transformer.wte.weight is not finite");
+                 "3 updates in a row were not finite: gradient of transformer.wte.weight is not "
+                 "finite");
     assert_int_equal(world.trainer.adamw.step, 0);
     world.model.weight.norm_bias[0] = bias;
     assert_ok(world_step(&world, sums, &norm));
+    assert_false(world.trainer.skipped);
+    assert_int_equal(world.trainer.guard.in_a_row, 0);
+    assert_int_equal(world.trainer.adamw.step, 1);
     world_close(&world);
 }
 
@@ -289,6 +298,7 @@ static void a_layered_gradient_is_named_with_its_layer(void **state)
     World world;
     double sums[TRAINER_SUMS], norm;
     world_open(&world, SHARDS, 2);
+    world.trainer.guard.in_a_row = GUARD_IN_A_ROW - 1;
     assert_fails(trainer_step(sums, &norm, &world.trainer, &world.sequences, &world.plan,
                               world.index, BLOCKS, poison, NULL, &world.config, 1e-2),
                  STATUS_DIVERGED, "gradient of transformer.h.1.attn.c_attn.weight is not finite");
