@@ -308,7 +308,7 @@ static void what_differs_from_the_schema_is_named(void **state)
                    "/bits: type is uint64, not int64");
     expect_refusal(
         (StoreField){.name = "/text/answer", .type = STORE_U8, .rank = 1, .extent = {-1}},
-        "/text/answer: type is text, not uint8");
+        "/text/answer: type is text of any length, not uint8");
     expect_refusal((StoreField){.name = "/", .attribute = "none", .type = STORE_I64},
                    "/: attribute none: missing");
     expect_refusal((StoreField){.name = "/", .attribute = "step", .type = STORE_F64},

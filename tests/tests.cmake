@@ -39,6 +39,7 @@ rlhf_test(kernels policy)
 rlhf_test(model policy)
 rlhf_test(optimiser policy)
 rlhf_test(trainer policy)
+rlhf_test(guard policy)
 rlhf_test(command command)
 add_test(NAME run COMMAND ${CMAKE_SOURCE_DIR}/tests/test_run.sh $<TARGET_FILE:rlhf>)
 add_test(NAME verify COMMAND ${CMAKE_SOURCE_DIR}/tests/test_verify.sh $<TARGET_FILE:rlhf>)
@@ -97,5 +98,17 @@ add_test(NAME kills COMMAND /usr/bin/python3 ${CMAKE_SOURCE_DIR}/tests/kill_run.
 add_test(NAME power_loss COMMAND /usr/bin/python3 ${CMAKE_SOURCE_DIR}/tests/kill_run.py
   $<TARGET_FILE:rlhf> power --kills 24 --stage 3 --commit 8)
 rlhf_test(flips policy)
+add_executable(hostile_reader tests/hostile_reader.c)
+target_link_libraries(hostile_reader PRIVATE policy)
 add_test(NAME event_files COMMAND ${CMAKE_SOURCE_DIR}/tests/test_events.sh $<TARGET_FILE:rlhf>)
 add_test(NAME plot COMMAND ${CMAKE_SOURCE_DIR}/tests/test_plot.sh $<TARGET_FILE:rlhf>)
+rlhf_test(doctor ppo)
+add_test(NAME doctor_command COMMAND ${CMAKE_SOURCE_DIR}/tests/test_doctor.sh $<TARGET_FILE:rlhf>)
+add_test(NAME hostile_files COMMAND /usr/bin/python3 ${CMAKE_SOURCE_DIR}/tests/test_hostile.py
+  $<TARGET_FILE:hostile_reader> $<TARGET_FILE:rlhf>)
+add_executable(rlhf_canary scripts/rlhf/main.c tests/canary.c)
+target_link_libraries(rlhf_canary PRIVATE command)
+target_link_options(rlhf_canary PRIVATE -Wl,--wrap=call_fsync -Wl,--wrap=manifest_verify
+  -Wl,--wrap=io_log_cut -Wl,--wrap=network_read)
+add_test(NAME canaries COMMAND ${CMAKE_SOURCE_DIR}/tests/test_canaries.sh ${CMAKE_SOURCE_DIR}
+  $<TARGET_FILE:rlhf_canary>)

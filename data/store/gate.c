@@ -149,6 +149,26 @@ static Status check_storage(hid_t properties, const StoreField *field)
     }
 }
 
+static const char *class_name(H5T_class_t class, bool variable)
+{
+    switch (class) {
+    case H5T_STRING:
+        return variable ? "text of any length" : "text";
+    case H5T_VLEN:
+        return "a list of any length";
+    case H5T_COMPOUND:
+        return "compound";
+    case H5T_REFERENCE:
+        return "a reference";
+    case H5T_ARRAY:
+        return "an array";
+    case H5T_ENUM:
+        return "an enumeration";
+    default:
+        return "no plain number";
+    }
+}
+
 static void describe_type(char text[64], hid_t type)
 {
     const H5T_class_t class = H5Tget_class(type);
@@ -160,7 +180,7 @@ static void describe_type(char text[64], hid_t type)
                                                             : "uint";
         snprintf(text, 64, "%s%s%zu", end, kind, bits);
     } else {
-        snprintf(text, 64, "%s", class == H5T_STRING ? "text" : "no plain number");
+        snprintf(text, 64, "%s", class_name(class, H5Tis_variable_str(type) > 0));
     }
 }
 
