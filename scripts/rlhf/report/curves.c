@@ -42,12 +42,20 @@ static void put_steps(JsonWriter *json, const double *step, const int *index, in
     json_close(json);
 }
 
+/* Points of one of so many curves: what the page has for a chart is shared by many. */
+static int points_of(int curves)
+{
+    const int share = 4 * SERIES_POINTS / curves;
+    return share > SERIES_POINTS ? SERIES_POINTS : share < 60 ? 60 : share;
+}
+
 static void put_run(JsonWriter *json, const Curve *curve, int run)
 {
     int index[SERIES_POINTS];
     const Series *series = &curve->series[run];
     if (series->count == 0) return;
-    const int count = series_thin(index, series->value, series->count);
+    const int count =
+        series_thin(index, points_of(curve->report->runs), series->value, series->count);
     json_open(json, NULL, '{');
     json_put_integer(json, "run", run);
     put_steps(json, series->step, index, count);
@@ -74,7 +82,8 @@ static Status put_group(JsonWriter *json, const Curve *curve, int group)
         return status;
     }
     /* A single run has its average where its values are. */
-    const int count = series_thin(index, runs == 1 ? members[0]->value : band.mean, band.count);
+    const int count = series_thin(index, points_of(curve->report->groups),
+                                  runs == 1 ? members[0]->value : band.mean, band.count);
     memory_release(block);
     json_open(json, NULL, '{');
     json_put_integer(json, "group", group);

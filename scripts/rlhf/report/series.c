@@ -4,6 +4,7 @@
 
 #include <assert.h>
 #include <math.h>
+#include <stdint.h>
 
 static Status claim(double **array, int count)
 {
@@ -61,14 +62,15 @@ void series_smooth(double *smooth, const double *value, int count, double weight
     }
 }
 
-int series_thin(int index[SERIES_POINTS], const double *value, int count)
+int series_thin(int index[SERIES_POINTS], int most, const double *value, int count)
 {
     int kept = 0;
-    if (count <= SERIES_POINTS) {
+    assert(most >= 4 && most <= SERIES_POINTS);
+    if (count <= most) {
         for (; kept < count; kept++) index[kept] = kept;
         return kept;
     }
-    const int buckets = (SERIES_POINTS - 2) / 2;
+    const int buckets = (most - 2) / 2;
     index[kept++] = 0;
     for (int b = 0; b < buckets; b++) {
         /* The values between the first and the last, in equal parts. */

@@ -25,9 +25,9 @@ void series_free(Series *series);
 double series_weight(int count);
 /* smooth[i] = m / (1 - weight^i'), m <- weight m + (1 - weight) value[i], i' counting from 1. */
 void series_smooth(double *smooth, const double *value, int count, double weight);
-/* Rises through `index` of at most SERIES_POINTS values to draw: the first, the last, and of every
- * bucket of equally many its smallest and its largest. Returns how many. */
-int series_thin(int index[SERIES_POINTS], const double *value, int count);
+/* Which of `count` values to draw, at most `most` (4 to SERIES_POINTS) of them: the first, the last,
+ * and of every bucket of equally many its smallest and its largest, in order. Returns how many. */
+int series_thin(int index[SERIES_POINTS], int most, const double *value, int count);
 
 /* Several runs at the steps that any has: mean, smallest and largest of the smoothed values of
  * those that have it. */

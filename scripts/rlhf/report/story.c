@@ -30,8 +30,11 @@ static Status print_stage(Page *page, const Report *report, int stage)
     char clock[16];
     for (int r = 0; r < report->runs; r++) {
         StageTimes times;
+        const MetricColumns *journal = &report->run[r].journal[stage];
         TRY(stage_times(&times, report->run[r].path, name));
-        if (times.steps > steps) steps = times.steps;
+        if (journal->rows > 0 && journal->step[journal->rows - 1] > steps) {
+            steps = journal->step[journal->rows - 1];
+        }
         seconds += times.seconds;
         finished += is_finished(&report->run[r], name);
     }
@@ -47,7 +50,7 @@ static Status print_stage(Page *page, const Report *report, int stage)
         page_print(page, "%lld step%s, %s", (long long)steps, steps == 1 ? "" : "s",
                    clock_text(clock, seconds));
         if (report->runs > 1) {
-            page_print(page, ", %d of %d", finished, report->runs);
+            page_print(page, ", finished %d/%d", finished, report->runs);
         } else if (finished == 0) {
             page_print(page, ", unfinished");
         }
@@ -118,34 +121,82 @@ static void print_judge(Page *page, const Scorecard *card)
     page_print(page, ".</p>\n");
 }
 
+static void print_card_row(Page *page, const ReportRun *run)
+{
+    const PolicyScore *ppo = run->scored ? scorecard_policy(&run->card, "ppo") : NULL;
+    const Verdict verdict = verdict_of(run);
+    page_print(page, "<tr><th>");
+    page_string(page, run->name);
+    page_print(page, "</th>");
+    if (ppo == NULL) {
+        page_print(page, "<td colspan=\"5\" class=\"none\">no scorecard yet</td></tr>\n");
+        return;
+    }
+    print_cell(page, &verdict.gold);
+    print_cell(page, &verdict.proxy);
+    print_cell(page, &run->card.win_rate);
+    print_cell(page, &ppo->kl);
+    print_cell(page, &ppo->length);
+    page_print(page, "</tr>\n");
+}
+
+static void open_card(Page *page, const char *caption, const char *first)
+{
+    page_print(page,
+               "<div class=\"wide\"><table>\n<caption>%s</caption>\n<thead><tr><th>%s</th>"
+               "<th>gold, σ</th><th>proxy, σ</th><th>wins, share</th><th>KL, nats</th>"
+               "<th>length</th></tr></thead>\n<tbody>\n",
+               caption, first);
+}
+
+static Status print_group_row(Page *page, const Report *report, int group)
+{
+    enum { MEASURES = 5 };
+    void *block;
+    TRY(memory_claim(&block, MEASURES * (size_t)report->runs * sizeof(double)));
+    double *value = block;
+    int runs = 0;
+    for (int r = 0; r < report->runs; r++) {
+        const ReportRun *run = &report->run[r];
+        const PolicyScore *ppo = run->scored ? scorecard_policy(&run->card, "ppo") : NULL;
+        if (run->group != group || ppo == NULL) continue;
+        const Verdict verdict = verdict_of(run);
+        const double measured[MEASURES] = {verdict.gold.mean, verdict.proxy.mean,
+                                           run->card.win_rate.mean, ppo->kl.mean, ppo->length.mean};
+        for (int m = 0; m < MEASURES; m++) value[m * report->runs + runs] = measured[m];
+        runs++;
+    }
+    page_print(page, "<tr><th>");
+    page_string(page, report->group[group].label);
+    page_print(page, "</th>");
+    for (int m = 0; m < MEASURES; m++) {
+        const Estimate spread = verdict_spread(value + m * report->runs, runs);
+        print_cell(page, &(Estimate){spread.mean, spread.deviation, NAN});
+    }
+    page_print(page, "</tr>\n");
+    memory_release(block);
+    return STATUS_OK;
+}
+
 static void print_cards(Page *page, const Report *report)
 {
-    page_print(page, "<div class=\"wide\"><table>\n<caption>PPO against SFT on held-out prompts; ± "
-                     "is one standard error</caption>\n<thead><tr><th>run</th><th>gold gained, "
-                     "σ</th><th>proxy gained, σ</th><th>wins, share</th><th>KL, nats</th>"
-                     "<th>length</th></tr></thead>\n<tbody>\n");
+    open_card(
+        page,
+        "PPO against SFT on held-out prompts: mean over the runs ± standard deviation between "
+        "them",
+        "settings");
+    for (int g = 0; g < report->groups && page->status == STATUS_OK; g++) {
+        const Status status = print_group_row(page, report, g);
+        if (page->status == STATUS_OK) page->status = status;
+    }
+    page_print(page, "</tbody></table></div>\n<details><summary>every run</summary>\n");
+    open_card(page, "The same for each run ± one standard error", "run");
     for (int g = 0; g < report->groups; g++) {
         for (int r = 0; r < report->runs; r++) {
-            const ReportRun *run = &report->run[r];
-            const PolicyScore *ppo = run->scored ? scorecard_policy(&run->card, "ppo") : NULL;
-            if (run->group != g) continue;
-            const Verdict verdict = verdict_of(run);
-            page_print(page, "<tr><th>");
-            page_string(page, run->name);
-            page_print(page, "</th>");
-            if (ppo == NULL) {
-                page_print(page, "<td colspan=\"5\" class=\"none\">no scorecard yet</td></tr>\n");
-                continue;
-            }
-            print_cell(page, &verdict.gold);
-            print_cell(page, &verdict.proxy);
-            print_cell(page, &run->card.win_rate);
-            print_cell(page, &ppo->kl);
-            print_cell(page, &ppo->length);
-            page_print(page, "</tr>\n");
+            if (report->run[r].group == g) print_card_row(page, &report->run[r]);
         }
     }
-    page_print(page, "</tbody></table></div>\n");
+    page_print(page, "</tbody></table></div>\n</details>\n");
 }
 
 /* ---- gold against proxy ---- */

@@ -144,13 +144,8 @@ static void print_spread(Page *page, const char *what, const double *value, int 
 {
     const Estimate spread = verdict_spread(value, count);
     if (!isfinite(spread.mean)) return;
-    page_print(page, "%s changed by ", what);
-    page_number(page, spread.mean);
-    if (isfinite(spread.deviation)) {
-        page_print(page, " on average, with a standard deviation of ");
-        page_number(page, spread.deviation);
-        page_print(page, " between runs");
-    }
+    page_print(page, "%s ", what);
+    print_change(page, &(Estimate){spread.mean, spread.deviation, NAN});
     page_print(page, ". ");
 }
 
@@ -174,7 +169,7 @@ static void print_group(Page *page, const Report *report, int group)
         page_print(page, "%s%d of %d %s", kinds++ > 0 ? ", " : "", counts[k], runs, kind_count[k]);
     }
     page_print(page, ". ");
-    print_spread(page, "Against SFT gold", gold, runs);
+    print_spread(page, "Gold", gold, runs);
     print_spread(page, "The proxy", proxy, runs);
     page_print(page, "</div>\n");
 }
@@ -186,24 +181,24 @@ void story_verdicts(Page *page, const Report *report)
         return;
     }
     for (int g = 0; g < report->groups; g++) print_group(page, report, g);
-    page_print(page, "<p class=\"about\">Changes are in standard deviations of the SFT policy's "
-                     "answers, on held-out prompts.</p>\n");
+    page_print(page, "<p class=\"about\">From SFT to PPO on held-out prompts, in standard "
+                     "deviations of SFT's answers: mean over the runs ± standard deviation "
+                     "between them.</p>\n");
 }
 
 /* ---- the doctor ---- */
 
-static void print_finding(Page *page, const ReportRun *run, const Finding *finding)
+static void print_finding(Page *page, const Finding *finding, int runs, int of)
 {
     page_print(page, "<li class=\"%s\"><b>", finding_mark_text(finding->mark));
     page_string(page, finding->stage);
     page_print(page, ": ");
     page_string(page, finding->name);
     page_print(page, "</b>");
-    if (run != NULL) {
-        page_print(page, " in ");
-        page_string(page, run->name);
+    if (of > 1) page_print(page, " in %d of %d runs", runs, of);
+    if (of == 1 && finding->step > 0) {
+        page_print(page, ", from step %lld", (long long)finding->step);
     }
-    if (finding->step > 0) page_print(page, ", from step %lld", (long long)finding->step);
     page_print(page, "<br>");
     page_string(page, finding->evidence);
     if (finding->cause != NULL) {
@@ -218,51 +213,73 @@ static void print_finding(Page *page, const ReportRun *run, const Finding *findi
     page_print(page, "</li>\n");
 }
 
-/* What was looked at and found in order, with its evidence. */
-static void print_fine(Page *page, const Diagnosis *diagnosis)
+static bool is_same(const Finding *a, const Finding *b)
 {
-    page_print(page, "<details><summary>what was looked at and is in order</summary>\n"
-                     "<ul class=\"findings\">\n");
-    for (int i = 0; i < diagnosis->count; i++) {
-        if (diagnosis->finding[i].mark == FINDING_FINE) {
-            print_finding(page, NULL, &diagnosis->finding[i]);
-        }
-    }
-    page_print(page, "</ul>\n</details>\n");
+    return a->mark == b->mark && strcmp(a->stage, b->stage) == 0 && strcmp(a->name, b->name) == 0;
 }
 
-static void print_examined(Page *page, const Report *report, const ReportRun *run,
-                           const Diagnosis *diagnosis, int *wrong)
+/* How many of the runs have it; *first is the first of them. */
+static int count_runs(int *first, const Diagnosis *diagnosis, int runs, const Finding *finding)
 {
-    for (int i = 0; i < diagnosis->count; i++) {
-        if (diagnosis->finding[i].mark == FINDING_FINE) continue;
-        print_finding(page, report->runs > 1 ? run : NULL, &diagnosis->finding[i]);
-        ++*wrong;
+    int found = 0;
+    for (int r = runs - 1; r >= 0; r--) {
+        for (int i = 0; i < diagnosis[r].count; i++) {
+            if (!is_same(&diagnosis[r].finding[i], finding)) continue;
+            *first = r;
+            found++;
+            break;
+        }
     }
+    return found;
+}
+
+/* Each kind of finding once, with the evidence of the first run that has it; returns how many. */
+static int print_kinds(Page *page, const Diagnosis *diagnosis, int runs, bool fine)
+{
+    int kinds = 0;
+    for (int r = 0; r < runs; r++) {
+        for (int i = 0; i < diagnosis[r].count; i++) {
+            int first = r;
+            const Finding *finding = &diagnosis[r].finding[i];
+            if ((finding->mark == FINDING_FINE) != fine) continue;
+            const int found = count_runs(&first, diagnosis, runs, finding);
+            if (first != r) continue; /* told already */
+            print_finding(page, finding, found, runs);
+            kinds++;
+        }
+    }
+    return kinds;
+}
+
+/* A run that cannot be examined is told as such: what else it has is shown. */
+static int examine(Page *page, Diagnosis *diagnosis, const Report *report)
+{
+    int broken = 0;
+    for (int r = 0; r < report->runs; r++) {
+        if (doctor_examine(&diagnosis[r], report->run[r].path, NULL) == STATUS_OK) continue;
+        diagnosis[r].count = 0;
+        page_print(page, "<li class=\"failed\">cannot be examined: ");
+        page_string(page, status_message());
+        page_print(page, "</li>\n");
+        broken++;
+    }
+    return broken;
 }
 
 void story_findings(Page *page, const Report *report)
 {
-    int wrong = 0, looked = 0;
-    Diagnosis diagnosis = {0};
+    void *block;
+    if (page->status == STATUS_OK) {
+        page->status = memory_claim(&block, (size_t)report->runs * sizeof(Diagnosis));
+    }
+    if (page->status != STATUS_OK) return;
     page_print(page, "<h3>What the doctor found</h3>\n<ul class=\"findings\">\n");
-    for (int r = 0; r < report->runs; r++) {
-        const Status status = doctor_examine(&diagnosis, report->run[r].path, NULL);
-        if (status != STATUS_OK) {
-            /* A damaged run is shown as far as it goes. */
-            page_print(page, "<li class=\"failed\">cannot be examined: ");
-            page_string(page, status_message());
-            page_print(page, "</li>\n");
-            wrong++;
-            continue;
-        }
-        print_examined(page, report, &report->run[r], &diagnosis, &wrong);
-        looked += diagnosis.count;
-    }
-    if (wrong == 0) {
-        page_print(page, "<li class=\"fine\">%d check%s, nothing wrong.</li>\n", looked,
-                   looked == 1 ? "" : "s");
-    }
-    page_print(page, "</ul>\n");
-    if (report->runs == 1 && looked > 0) print_fine(page, &diagnosis);
+    int wrong = examine(page, block, report);
+    wrong += print_kinds(page, block, report->runs, false);
+    if (wrong == 0) page_print(page, "<li class=\"fine\">Nothing wrong.</li>\n");
+    page_print(page, "</ul>\n<details><summary>what is in order</summary>\n"
+                     "<ul class=\"findings\">\n");
+    print_kinds(page, block, report->runs, true);
+    page_print(page, "</ul>\n</details>\n");
+    memory_release(block);
 }
