@@ -5,11 +5,13 @@ committed step was lost and that it ends in the bits of the run that nothing dis
     tests/kill_run.py RLHF random [--kills 60] [--stage 5] [--commit 10] [--seed 1]
     tests/kill_run.py RLHF every [--stride 1] [--torn]
     tests/kill_run.py RLHF power [--kills 60] [--stage 5] [--commit 10]
+    tests/kill_run.py RLHF damage [--kills 20] [--stage 2]
 
 random: SIGKILL at calls drawn so that at least --stage fall into every stage and --commit inside a
 commit; some are half-written files, some kill the resumed life too. every: at every call in turn.
 power: what the disk may look like after a loss of power, by the calls made until then: what was not
-synced is cut off, and names that were not synced are taken back.
+synced is cut off, and names that were not synced are taken back. damage: after the kill one bit of
+the newest checkpoint is flipped: it is moved aside, the one before it is used, and status warns.
 """
 import argparse
 import collections
@@ -55,6 +57,37 @@ class Trial:
         self.bench.finish(self.run, before, self.threads())
         shutil.rmtree(path)
 
+    def newest_checkpoint(self):
+        """Stage and folder of the newest checkpoint of the stage under way; None: there is none."""
+        for stage, left in torture.state_of(self.bench.path(self.run)).items():
+            if not left["finished"] and left["committed"]:
+                return stage, self.bench.path(self.run, stage, "checkpoints",
+                                              f"step-{left['committed']:06d}")
+        return None, None
+
+    def damage(self):
+        path = self.bench.path(self.run)
+        self.die()
+        stage, folder = self.newest_checkpoint()
+        before = torture.state_of(path)
+        if stage:
+            flip_a_bit(os.path.join(folder, self.chance.choice(sorted(os.listdir(folder)))),
+                       self.chance)
+            older = torture.committed_steps(self.bench.path(self.run, stage))[:-1]
+            before[stage]["committed"] = older[-1] if older else 0
+        threads = self.threads()
+        status, errors = self.bench.life(self.run, threads)
+        torture.demand(status == 0, f"resuming: {status}: {torture.last_line(errors)}")
+        if stage:
+            aside = folder.replace("/step-", "/damaged-step-")
+            torture.demand(os.path.isdir(aside), f"{stage}: the flipped bit was not noticed",
+                           torture.OtherBits)
+            torture.demand(os.path.relpath(aside, self.bench.folder) in self.bench.status(self.run),
+                           "status does not warn of the damage")
+            shutil.rmtree(aside)
+        self.bench.check(self.run, before)
+        shutil.rmtree(path)
+
     def lose_power(self):
         path, trace = self.bench.path(self.run), self.bench.path(self.run + ".trace")
         self.die(RLHF_IO_TRACE=trace)
@@ -72,6 +105,15 @@ class Trial:
         os.remove(trace)
 
 
+def flip_a_bit(path, chance):
+    with open(path, "r+b") as file:
+        bit = chance.randrange(8 * os.path.getsize(path))
+        file.seek(bit // 8)
+        byte = file.read(1)[0]
+        file.seek(bit // 8)
+        file.write(bytes([byte ^ (1 << bit % 8)]))
+
+
 def draw(chance, places, kills, per_stage, in_commit):
     """Calls to kill at: first what is demanded, then anywhere. Numbers from 1."""
     chosen = []
@@ -85,7 +127,7 @@ def draw(chance, places, kills, per_stage, in_commit):
     return chosen
 
 
-def work(trials, places, power, jobs, most):
+def work(trials, places, kind, jobs, most):
     """Tries them all, `jobs` at a time; prints the table; the number of failures."""
     rows = {name: collections.Counter() for name in torture.STAGES + ["between"]}
     failures = []
@@ -98,10 +140,7 @@ def work(trials, places, power, jobs, most):
         row["kills"] += 1
         row["in a commit"] += inside
         try:
-            if power:
-                trial.lose_power()
-            else:
-                trial.kill()
+            {"power": trial.lose_power, "damage": trial.damage}.get(kind, trial.kill)()
         except torture.Failure as failure:
             row["lost"] += isinstance(failure, torture.Lost)
             row["other bits"] += isinstance(failure, torture.OtherBits)
@@ -142,7 +181,7 @@ def plan(bench, asked, places):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("rlhf")
-    parser.add_argument("kind", choices=["random", "every", "power"])
+    parser.add_argument("kind", choices=["random", "every", "power", "damage"])
     parser.add_argument("--kills", type=int, default=60)
     parser.add_argument("--stage", type=int, default=5)
     parser.add_argument("--commit", type=int, default=10)
@@ -160,7 +199,7 @@ def main():
         places = torture.places(bench.calls, "undisturbed")
         trials = plan(bench, asked, places)
         print(f"{asked.kind}: {len(trials)} kills over the {len(places)} I/O calls of a run")
-        failures = work(trials, places, asked.kind == "power", asked.jobs, asked.failures)
+        failures = work(trials, places, asked.kind, asked.jobs, asked.failures)
     finally:
         bench.close()
     print(f"kill_run {asked.kind}: {'fine' if failures == 0 else f'{failures} failures'}")

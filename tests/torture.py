@@ -21,7 +21,8 @@ SETTINGS = {
     "reward": {"epochs": 1, "batch": 8, "shards": 2, "evaluate_every": 2,
                "normalise_answers": 16},
     "ppo": {"steps": 3, "rollouts": 8, "epochs": 1, "minibatches": 2, "shards": 2,
-            "sample_every": 2, "missing_eos": "none", "kl_controller": "adaptive"},
+            "sample_every": 2, "missing_eos": "none", "kl_controller": "adaptive",
+            "on_spike": "skip", "critic_on_spike": "skip"},
     "evaluate": {"prompts": 8, "samples": 4, "best_of_prompts": 4, "best_of_pool": 4},
     "rollout": {"text_rows": 4},
     "doctor": {"gates": False},
@@ -78,6 +79,11 @@ class Torture:
                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=TIMEOUT,
                               check=False)
         return done.returncode, done.stderr.decode("utf-8", "replace")
+
+    def status(self, run):
+        """What `rlhf status` says."""
+        return subprocess.run([self.rlhf, "status", run], cwd=self.folder, check=True,
+                              stdout=subprocess.PIPE, timeout=TIMEOUT).stdout.decode()
 
     def undisturbed(self, name="undisturbed"):
         """The reference: its fingerprint and the calls it made."""
