@@ -4,11 +4,13 @@
 #include "ppo/doctor_checks.h"
 #include "ppo/ppo_metrics.h"
 
-#include "data/memory.h"
+#include "data/io.h"
 
 #include <math.h>
+#include <stdio.h>
+#include <string.h>
 
-enum { WINDOW = 5 };
+enum { WINDOW = 5, LOG_BYTES = 64 << 20 };
 
 /* A metric and the range that is no reason for alarm. */
 typedef struct Level {
@@ -238,6 +240,35 @@ static void look_at_progress(Examination *e, const MetricColumns *columns)
                 "score from %.2f to %.2f standard deviations of SFT's", before, after);
 }
 
+/* ---- a run that gave up ---- */
+
+static const Check gave_up = {
+    "ppo", "stopped", FINDING_ALARM,
+    "an invariant does not hold (a bug), or a number is no longer finite",
+    "nothing before rlhf resume DIR has said which; it repeats the failing step"};
+
+static Status look_at_end(Examination *e, const MetricColumns *columns)
+{
+    char path[PATH_TEXT], line[80] = "";
+    Bytes log = {0};
+    TRY(path_join(path, e->run, "ppo/manifest.json"));
+    if (io_exists(path)) return STATUS_OK;
+    TRY(path_join(path, e->run, "log.txt"));
+    if (!io_exists(path)) return STATUS_OK;
+    TRY(io_read(&log, path, LOG_BYTES));
+    const char *failed = NULL;
+    for (const char *at = log.data; at != NULL && (at = strstr(at, "ppo      ")) != NULL; at++) {
+        failed = strncmp(at + 9, "failed", 6) == 0 ? at : NULL;
+    }
+    if (failed != NULL) snprintf(line, sizeof line, "%.*s", (int)strcspn(failed, "\n"), failed);
+    bytes_free(&log);
+    if (line[0] == '\0') return STATUS_OK;
+    const long long steps = columns->rows > 0 ? (long long)columns->step[columns->rows - 1] : 0;
+    doctor_note(e->diagnosis, &gave_up, true, steps, "log.txt ends with \"%s\", after step %lld",
+                line, steps);
+    return STATUS_OK;
+}
+
 Status doctor_ppo(Examination *e)
 {
     MetricColumns columns = {0};
@@ -248,6 +279,7 @@ Status doctor_ppo(Examination *e)
     look_at_overoptimisation(e, &columns);
     look_at_sampling(e, &columns);
     look_at_progress(e, &columns);
+    const Status status = look_at_end(e, &columns);
     metric_columns_free(&columns);
-    return STATUS_OK;
+    return status;
 }

@@ -14,6 +14,8 @@ enum { CALIBRATION_BYTES = 1 << 20 };
 /* Below about two thousand comparisons reward models are near chance (Gao et al. 2022, section 3);
  * half of that leaves room for small worlds. */
 enum { FEW_PAIRS = 1000 };
+static const double enough_end = 0.5;    /* of the answers in the pairs */
+static const double few_alike = 0.25;    /* identical pairs beside those kept */
 static const double length_rule = 0.65;  /* what counting tokens may score against the labels */
 static const double hardly_better = 0.6; /* than the 0.5 of a coin */
 static const double by_heart = 0.04;     /* accuracy on training pairs beyond held-out ones */
@@ -34,9 +36,32 @@ static const Check length_neutral = {
     "the labeller goes by length: PPO would buy tokens, not quality",
     "--set label.length_bias=0 here; elsewhere new instructions, or pairs balanced by length"};
 
+static const Check answers_end = {
+    "sft", "endings", FINDING_FAILED, "the fine-tuned policy does not know when to stop",
+    "--set sft.epochs=... (more); look whether demonstrations end, or task.response_tokens"};
+static const Check answers_differ = {
+    "sft", "sameness", FINDING_FAILED, "the fine-tuned policy has few answers to a prompt",
+    "--set sft.epochs=... (fewer), or label.sampling_temperature=1"};
+
+/* What the pairs say of the policy that made them. */
+static Status look_at_answers(Examination *examination)
+{
+    MetricColumns columns = {0};
+    TRY(doctor_journal(&columns, examination, "label"));
+    const double ended = doctor_last(&columns, "terminated");
+    const double same = doctor_last(&columns, "identical"), kept = doctor_last(&columns, "pairs");
+    metric_columns_free(&columns);
+    doctor_note(examination->diagnosis, &answers_end, ended < enough_end, 0,
+                "%.1f %% of the answers in the pairs ended by themselves", 100 * ended);
+    doctor_note(examination->diagnosis, &answers_differ, same > few_alike * kept, 0,
+                "twice the same answer in %.0f pairs, beside %.0f that differ", same, kept);
+    return STATUS_OK;
+}
+
 Status doctor_label(Examination *examination)
 {
     LabelView view;
+    TRY(look_at_answers(examination));
     TRY(doctor_view_labels(&view, examination->run));
     examination->labelled = 2.0 * view.pairs;
     doctor_note(examination->diagnosis, &enough_pairs, view.pairs < FEW_PAIRS, 0,
@@ -101,7 +126,7 @@ static Status read_reported(double *accuracy, const char *run)
     return status;
 }
 
-static void note_accuracy(Diagnosis *diagnosis, const LabelView *labels, const JudgeView *judge)
+static void note_labels(Diagnosis *diagnosis, const LabelView *labels, const JudgeView *judge)
 {
     doctor_note(diagnosis, who_is_to_blame(labels, judge), judge->accuracy < hardly_better, 0,
                 "agrees with %.1f %% of the held-out labels, with %.1f %% of those it learned from",
@@ -115,11 +140,8 @@ static void note_accuracy(Diagnosis *diagnosis, const LabelView *labels, const J
                 100 * (judge->trained - judge->accuracy));
 }
 
-static void note_use(Diagnosis *diagnosis, const JudgeView *judge, double reported)
+static void note_scores(Diagnosis *diagnosis, const JudgeView *judge)
 {
-    doctor_note(diagnosis, &same_as_trained, fabs(judge->accuracy - reported) > as_reported, 0,
-                "training reports %.1f %% of held-out labels; scored as PPO does, %.1f %%",
-                100 * reported, 100 * judge->accuracy);
     doctor_note(diagnosis, &calibrated, judge->ece > well_calibrated, 0,
                 "expected calibration error %.3f", judge->ece);
     doctor_note(diagnosis, &length_learned,
@@ -141,7 +163,12 @@ Status doctor_reward(Examination *examination)
     TRY(doctor_view_judge(&judge, examination->run));
     TRY(read_reported(&reported, examination->run));
     if (judge.pairs == 0) return STATUS_OK;
-    note_accuracy(examination->diagnosis, &labels, &judge);
-    note_use(examination->diagnosis, &judge, reported);
+    const bool misused = fabs(judge.accuracy - reported) > as_reported;
+    doctor_note(examination->diagnosis, &same_as_trained, misused, 0,
+                "training reports %.1f %% of held-out labels; scored as PPO does, %.1f %%",
+                100 * reported, 100 * judge.accuracy);
+    if (misused) return STATUS_OK; /* scores of the wrong tokens say nothing of the labels */
+    note_labels(examination->diagnosis, &labels, &judge);
+    note_scores(examination->diagnosis, &judge);
     return STATUS_OK;
 }
