@@ -114,3 +114,4 @@ target_link_options(rlhf_canary PRIVATE -Wl,--wrap=call_fsync -Wl,--wrap=manifes
   -Wl,--wrap=io_log_cut -Wl,--wrap=network_read)
 add_test(NAME canaries COMMAND ${CMAKE_SOURCE_DIR}/tests/test_canaries.sh ${CMAKE_SOURCE_DIR}
   $<TARGET_FILE:rlhf_canary>)
+rlhf_test(json_table data)
