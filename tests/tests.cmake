@@ -115,3 +115,5 @@ target_link_options(rlhf_canary PRIVATE -Wl,--wrap=call_fsync -Wl,--wrap=manifes
 add_test(NAME canaries COMMAND ${CMAKE_SOURCE_DIR}/tests/test_canaries.sh ${CMAKE_SOURCE_DIR}
   $<TARGET_FILE:rlhf_canary>)
 rlhf_test(json_table data)
+add_test(NAME watch COMMAND /usr/bin/python3 ${CMAKE_SOURCE_DIR}/tests/test_watch.py
+  $<TARGET_FILE:rlhf>)

@@ -6,6 +6,7 @@
 
 CommandRun command_run, command_resume, command_stage;          /* run.c */
 CommandRun command_status;                                      /* status.c */
+CommandRun command_watch;                                       /* watch_command.c */
 CommandRun command_metrics;                                     /* metrics_command.c */
 CommandRun command_inspect;                                     /* inspect_command.c */
 CommandRun command_compare;                                     /* compare_command.c */

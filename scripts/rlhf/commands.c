@@ -95,6 +95,12 @@ static const Flag doctor_flags[] = {
     {0},
 };
 
+static const Flag watch_flags[] = {
+    {"--once", NULL, NULL, "print one picture and end"},
+    {"--every", NULL, "S", "seconds between two pictures (default 1)"},
+    {0},
+};
+
 static const Flag plot_flags[] = {
     {"--out", "-o", "FOLDER", "where the figures go (default plots)"},
     {"--metric", NULL, "M", "a figure for each metric whose name contains M; may be repeated"},
@@ -209,6 +215,14 @@ const Command commands[] = {
      .minimum = 1,
      .maximum = 1,
      .flags = json_flags},
+    {.name = "watch",
+     .run = command_watch,
+     .arguments = "DIR",
+     .help = "a live view of a run that goes on elsewhere; q leaves",
+     .example = "rlhf watch runs/quickstart-s1",
+     .minimum = 1,
+     .maximum = 1,
+     .flags = watch_flags},
     {.name = "metrics",
      .run = command_metrics,
      .arguments = "DIR...",

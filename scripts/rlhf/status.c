@@ -1,46 +1,18 @@
 /* rlhf status: what a run directory holds. Only looks: takes no lock and changes nothing. */
+#include "scripts/rlhf/status.h"
 #include "data/io.h"
 #include "data/json.h"
 #include "data/metrics.h"
 #include "scripts/rlhf/command_list.h"
 #include "scripts/rlhf/pipeline.h"
 #include "scripts/rlhf/run.h"
-#include "scripts/rlhf/summary.h"
 #include "scripts/rlhf/terminal.h"
 
 #include <string.h>
 
-static const char *const state_names[] = {"not begun", "begun", "finished", "changed"};
-
-typedef struct StageStatus {
-    const char *name;
-    StageState state;
-    StageTimes times;
-    int64_t steps; /* planned; 0: not known before it is done */
-    uint64_t bytes;
-} StageStatus;
-
-/* What the run as a whole is at. */
-typedef enum RunState {
-    RUN_NEW,
-    RUN_RUNNING,
-    RUN_FINISHED,
-    RUN_PAUSED, /* ended well, before its last stage */
-    RUN_STOPPED,
-    RUN_FAILED,
-    RUN_CRASHED, /* its last life did not say how it ended */
-} RunState;
-
+const char *const stage_state_names[] = {"not begun", "begun", "finished", "changed"};
 static const char *const run_names[] = {"not begun", "running", "finished", "not finished",
                                         "stopped",   "failed",  "crashed"};
-
-typedef struct RunStatus {
-    RunState state;
-    RunLife life;
-    char holder[IO_HOLDER];
-    StageStatus stage[STAGES];
-    Texts damaged; /* checkpoints moved aside, as DIR/STAGE/checkpoints/NAME */
-} RunStatus;
 
 static int64_t planned_steps(const Settings *settings, int index)
 {
@@ -91,7 +63,7 @@ static RunState state_of_run(const RunStatus *run, bool held)
     return run->life.exit_status == STATUS_STOPPED ? RUN_STOPPED : RUN_FAILED;
 }
 
-static Status look_at_run(RunStatus *run, const Pipeline *pipeline)
+Status run_status_read(RunStatus *run, const Pipeline *pipeline)
 {
     char lock[STAGE_PATH];
     bool held;
@@ -106,8 +78,13 @@ static Status look_at_run(RunStatus *run, const Pipeline *pipeline)
     return STATUS_OK;
 }
 
-/* One line: what it is at, and what to do about it. */
-static Status describe(Bytes *line, const RunStatus *run, const char *path)
+void run_status_free(RunStatus *run)
+{
+    texts_free(&run->damaged);
+    *run = (RunStatus){0};
+}
+
+Status run_status_describe(Bytes *line, const RunStatus *run, const char *path)
 {
     const RunLife *life = &run->life;
     TRY(bytes_print(line, "%s", run_names[run->state]));
@@ -144,18 +121,18 @@ static void print_stage(FILE *out, const StageStatus *stage)
         clock_text(left,
                    times->seconds / (double)times->steps * (double)(stage->steps - times->steps));
     }
-    fprintf(out, "%-10s %-10s %13s %9s %11s %9s %10s\n", stage->name, state_names[stage->state],
-            steps, times->seconds > 0 ? clock_text(clock, times->seconds) : "",
-            times->tokens > 0 && times->seconds > 0
-                ? count_text(speed, times->tokens / times->seconds)
-                : "",
-            left, stage->bytes > 0 ? bytes_text_of(size, (double)stage->bytes) : "");
+    fprintf(
+        out, "%-10s %-10s %13s %9s %11s %9s %10s\n", stage->name, stage_state_names[stage->state],
+        steps, times->seconds > 0 ? clock_text(clock, times->seconds) : "",
+        times->tokens > 0 && times->seconds > 0 ? count_text(speed, times->tokens / times->seconds)
+                                                : "",
+        left, stage->bytes > 0 ? bytes_text_of(size, (double)stage->bytes) : "");
 }
 
 static Status print_run(FILE *out, const RunStatus *run, const char *path)
 {
     Bytes line = {0};
-    const Status status = describe(&line, run, path);
+    const Status status = run_status_describe(&line, run, path);
     if (status == STATUS_OK) fprintf(out, "%s\n", line.data);
     bytes_free(&line);
     for (int i = 0; i < run->damaged.count; i++) {
@@ -217,7 +194,7 @@ static Status print_json(FILE *out, const RunStatus *run, const Pipeline *pipeli
     json_open(&json, "stages", '{');
     for (int i = 0; i < STAGES; i++) {
         json_open(&json, stages[i].name, '{');
-        json_put_text(&json, "state", state_names[stages[i].state]);
+        json_put_text(&json, "state", stage_state_names[stages[i].state]);
         json_put_integer(&json, "step", stages[i].times.steps);
         if (stages[i].steps > 0) json_put_integer(&json, "steps", stages[i].steps);
         json_put_number(&json, "seconds", stages[i].times.seconds);
@@ -236,12 +213,12 @@ static Status print_json(FILE *out, const RunStatus *run, const Pipeline *pipeli
 static Status status_of(const Cli *cli, const Pipeline *pipeline)
 {
     RunStatus run = {0};
-    Status status = look_at_run(&run, pipeline);
+    Status status = run_status_read(&run, pipeline);
     if (status == STATUS_OK) {
         status = cli_has(cli, "--json") ? print_json(cli->out, &run, pipeline)
                                         : print_all(cli->out, &run, pipeline);
     }
-    texts_free(&run.damaged);
+    run_status_free(&run);
     return status;
 }
 
