@@ -1,6 +1,7 @@
 #include "data/status.h"
 
 #include <assert.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -8,10 +9,21 @@ enum { MESSAGE_SIZE = STATUS_TEXT };
 
 static _Thread_local char message[MESSAGE_SIZE];
 
+/* The text goes to terminals and may quote a stranger's file: nothing in it is acted on. */
+static void disarm(char *text)
+{
+    for (unsigned char *c = (unsigned char *)text; *c != '\0'; c++) {
+        const bool upper = c[0] == 0xc2 && c[1] >= 0x80 && c[1] < 0xa0; /* U+0080 to U+009F */
+        if (*c < 0x20 || *c == 0x7f || upper) *c = '?';
+        if (upper) *++c = '?';
+    }
+}
+
 Status status_fail_list(Status code, const char *format, va_list values)
 {
     assert(code != STATUS_OK);
     vsnprintf(message, sizeof message, format, values);
+    disarm(message);
     return code;
 }
 
@@ -36,6 +48,7 @@ Status status_context(Status status, const char *format, ...)
     const int length = vsnprintf(message, sizeof message, format, values);
     va_end(values);
 
+    disarm(message);
     const size_t used = length < MESSAGE_SIZE ? (size_t)length : MESSAGE_SIZE - 1;
     snprintf(message + used, sizeof message - used, ": %s", inner);
     return status;

@@ -18,6 +18,18 @@ static void context_goes_in_front_and_keeps_the_code(void **state)
     assert_int_equal(status_context(STATUS_OK, "nothing"), STATUS_OK);
 }
 
+/* A message may quote a stranger's file, and ends on a terminal. */
+static void control_characters_do_not_reach_a_message(void **state)
+{
+    (void)state;
+    Status status = status_fail(STATUS_DATA, "%s",
+                                "\x1b[2J a\nb \x7f \xc2\x9b"
+                                "31m caf\xc3\xa9 \xc2\xb5");
+    status = status_context(status, "%s", "a\r.json");
+    assert_int_equal(status, STATUS_DATA);
+    assert_string_equal(status_message(), "a?.json: ?[2J a?b ? ??31m caf\xc3\xa9 \xc2\xb5");
+}
+
 static void bytes_and_texts_grow(void **state)
 {
     (void)state;
@@ -149,6 +161,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(context_goes_in_front_and_keeps_the_code),
+        cmocka_unit_test(control_characters_do_not_reach_a_message),
         cmocka_unit_test(bytes_and_texts_grow),
         cmocka_unit_test(a_failed_allocation_leaves_what_was_there),
         cmocka_unit_test(layout_measured_is_layout_claimed),
