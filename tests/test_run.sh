@@ -55,6 +55,15 @@ says a/log.txt "evaluate done"
 says a/run.json '"blas_kernel"'
 grep -q threads a/config.json && fail "an option stands in config.json"
 
+# --- what cannot fit is not begun ---
+expect 1 run tiny --out big --set model.channels=512 --set model.layers=8 --set threads=1024
+says err "of memory are needed"
+says err "are available: a smaller model"
+expect 5 run tiny --out big --set model.channels=8192 --set model.layers=96
+says err "of disk are needed"
+says err "free space, then run: rlhf run ... --resume --out big"
+[ -e big/config.json ] && fail "a run that cannot fit was begun"
+
 # --- a directory that holds a run ---
 expect 3 run tiny --out a "${settings[@]}"
 says err "a: holds a run already; --resume goes on with it, --restart starts it again"

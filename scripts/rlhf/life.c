@@ -29,6 +29,7 @@ static void write_options(JsonWriter *json, const Options *options)
     json_put_number(json, "checkpoint_seconds", options->checkpoint_seconds);
     json_put_integer(json, "keep_every", options->keep_every);
     json_put_number(json, "max_hours", options->max_hours);
+    json_put_bool(json, "check_room", options->check_room);
     json_put_bool(json, "tensorboard", options->tensorboard);
     json_put_text(json, "out", options->out);
     json_close(json);
@@ -98,8 +99,9 @@ static Status advise(const char *run)
     char reason[STATUS_TEXT], place[PLACE];
     status_keep(reason);
     STATUS_ASIDE(last_good(place, run));
-    const bool full =
-        strstr(reason, strerror(ENOSPC)) != NULL || strstr(reason, strerror(EDQUOT)) != NULL;
+    const bool full = strstr(reason, strerror(ENOSPC)) != NULL ||
+                      strstr(reason, strerror(EDQUOT)) != NULL ||
+                      strstr(reason, "of disk are needed") != NULL;
     return status_fail(STATUS_IO, "%.1000s; %s%s; %s, then run: rlhf %s%s", reason,
                        place[0] != '\0' ? "last good: " : "nothing is lost, as nothing was done",
                        place, full ? "free space" : "see to the disk",

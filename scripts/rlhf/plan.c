@@ -8,6 +8,8 @@
 #include "scripts/rlhf/terminal.h"
 
 #include <math.h>
+#include <stdlib.h>
+#include <string.h>
 
 /* Share of the speed of bare products that whole stages reach; a rough figure. */
 static const double EFFICIENCY = 0.5;
@@ -124,6 +126,51 @@ static double memory_bytes(const Settings *settings, int threads)
     const double d = (double)settings->model.channels, L = (double)settings->model.layers;
     const double activations = 4.0 * 256 * (L * 20 * d + 3 * (double)settings->task.vocabulary);
     return 40e6 + network * (4 + 4 + 2 * (double)settings->ppo.shards) + threads * activations;
+}
+
+/* By what the estimate may be too high. */
+static const double DISK_SLACK = 0.5;
+
+static Status check_disk(const Pipeline *pipeline)
+{
+    uint64_t room, used;
+    char text[16], room_text[16];
+    TRY(io_free_space(&room, pipeline->run));
+    TRY(io_usage(&used, pipeline->run));
+    const double needed = disk_bytes(pipeline->settings) - (double)used;
+    if ((double)room >= DISK_SLACK * needed) return STATUS_OK;
+    return status_fail(
+        STATUS_IO,
+        "%s: about %s of disk are needed, %s are free (--set check_room=false begins "
+        "all the same)",
+        pipeline->run, bytes_text_of(text, needed), bytes_text_of(room_text, (double)room));
+}
+
+/* MemAvailable of Linux; where there is none nothing is refused. */
+static Status check_memory(const Pipeline *pipeline)
+{
+    enum { MEMINFO_MAX = 1 << 16 };
+    Bytes text = {0};
+    double available = INFINITY;
+    if (io_read(&text, "/proc/meminfo", MEMINFO_MAX) == STATUS_OK) {
+        const char *line = strstr(text.data, "MemAvailable:");
+        if (line != NULL) available = 1024 * strtod(line + strlen("MemAvailable:"), NULL);
+    }
+    bytes_free(&text);
+    const double needed = memory_bytes(pipeline->settings, (int)pipeline->options->threads);
+    if (needed <= available) return STATUS_OK;
+    char needed_text[16], available_text[16];
+    return status_fail(STATUS_FAILED,
+                       "about %s of memory are needed, %s are available: a smaller model, fewer "
+                       "ppo.shards or threads (--set check_room=false begins all the same)",
+                       bytes_text_of(needed_text, needed),
+                       bytes_text_of(available_text, available));
+}
+
+Status plan_check(const Pipeline *pipeline)
+{
+    TRY(check_disk(pipeline));
+    return check_memory(pipeline);
 }
 
 static Status print_stages(FILE *out, const RunRequest *request, const Pipeline *pipeline,

@@ -188,6 +188,7 @@ static Status run_in_directory(const RunRequest *request, const RunDir *director
     if (request->restart > 0) TRY(check_changes(pipeline, request->restart - 1));
     if (request->restart >= 0) TRY(pipeline_forget(request->run, request->restart));
     TRY(check_changes(pipeline, request->last));
+    if (pipeline->options->check_room) TRY(plan_check(pipeline));
     TRY(write_config(directory, &pipeline->config));
     TRY(life_record(directory, pipeline->options));
     TRY(progress_log(progress, request->run));

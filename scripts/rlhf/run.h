@@ -30,6 +30,10 @@ void run_source_name(char name[64], const char *source);
 /* Adds this life of the run to run.json: versions, host, threads, BLAS kernel, options, time. */
 Status life_record(const RunDir *directory, const Options *options);
 
+/* Refuses to begin where the run cannot fit: less than half of the disk's estimate is free beside
+ * what it has already (STATUS_IO), or less memory than it needs is available (STATUS_FAILED). */
+Status plan_check(const Pipeline *pipeline);
+
 /* What `--dry-run` says. */
 Status plan_print(FILE *out, const RunRequest *request);
 

@@ -36,6 +36,8 @@ static const ConfigField option_fields[] = {
                   "keep a PPO checkpoint for good every so many steps; 0: a tenth of the run"),
     FIELD_REAL(Options, max_hours, 0, 0, 1e6, "commit and stop after so many hours; 0: never"),
     FIELD_FLAG(Options, tensorboard, true, "event files for TensorBoard beside metrics.jsonl"),
+    FIELD_FLAG(Options, check_room, true,
+               "do not begin where disk or memory will not do, by rlhf run --dry-run's estimate"),
     FIELD_STRING(Options, out, "", "the run directory"),
 };
 

@@ -44,6 +44,7 @@ typedef struct Options {
     int64_t keep_every;
     double max_hours;          /* 0: no limit */
     bool tensorboard;          /* event files beside metrics.jsonl */
+    bool check_room;           /* refuse where disk or memory will not do */
     char out[CONFIG_TEXT];
 } Options;
 
