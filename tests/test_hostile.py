@@ -183,7 +183,8 @@ def patch_chunk_rank(path):
         whole = file.read()
     at = whole.index(struct.pack("<II", 3, 4)) - 8 - 3  # before the sizes an address, then 3, 2, 2
     assert whole[at:at + 3] == b"\x03\x02\x02", whole[at:at + 3]
-    patched = whole[:at + 2] + b"\x03" + whole[at + 3:at + 19] + struct.pack("<I", 4) + whole[at + 23:]
+    third = struct.pack("<I", 4)
+    patched = whole[:at + 2] + b"\x03" + whole[at + 3:at + 19] + third + whole[at + 23:]
     with open(path, "wb") as file:
         file.write(patched)
 
@@ -239,7 +240,7 @@ def make(folder):
 
 
 def traced(folder, words):
-    """Output lines of the reader, and the paths it opened once it had opened the first of its own."""
+    """Output lines of the reader, and the paths it opened from the first of its own on."""
     trace = os.path.join(folder, "trace")
     # A plugin in the path that the library searches would be loaded for the unknown filter.
     surroundings = dict(os.environ, HDF5_PLUGIN_PATH=folder, ASAN_OPTIONS="detect_leaks=0")

@@ -25,7 +25,8 @@ fuzz() { # target
   local status=0
   rm -f "$build/found/$1"-*
   "$build/fuzz_$1" -max_total_time="$seconds" -timeout=20 -report_slow_units=1 -rss_limit_mb=512 \
-    -max_len=65536 -print_final_stats=1 -dict=tests/fuzz/json.dict -artifact_prefix="$build/found/$1-" \
+    -max_len=65536 -print_final_stats=1 -dict=tests/fuzz/json.dict \
+    -artifact_prefix="$build/found/$1-" \
     "$build/corpus/$1" "tests/fuzz/seeds/$1" >"$build/found/$1.log" 2>&1 || status=$?
   local slow runs covered
   for slow in "$build/found/$1"-slow-unit-* "$build/found/$1"-timeout-*; do
