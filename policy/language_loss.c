@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+enum { SLICE_LOGITS = 1 << 23 };
+
 /* The targets of a sequence are the rows from the first with a loss up to the one before the
  * last. */
 static int first_target(const LanguageLoss *loss, int member)
@@ -65,27 +67,56 @@ static void target_loss(double sums[TRAINER_SUMS], float *logits, int V, int32_t
     scale_row(logits, (float)(1.0 / tokens), V);
 }
 
+/* The token of every target row of a block, in the order of the rows. */
+typedef struct Targets {
+    const LanguageLoss *loss;
+    const Block *block;
+    int sequence, row; /* of the next target: row within its run */
+} Targets;
+
+static int32_t next_target(Targets *targets)
+{
+    Run run = target_run(targets->loss, targets->block, targets->sequence);
+    while (targets->row == run.rows) {
+        targets->row = 0;
+        run = target_run(targets->loss, targets->block, ++targets->sequence);
+    }
+    const Sequences *sequences = targets->loss->sequences;
+    const int64_t first = sequences->offset[targets->block->member[targets->sequence]];
+    const int place = run.start - targets->block->start[targets->sequence] + targets->row++;
+    return sequences->token[first + place + 1];
+}
+
+/* The next n target rows, from `rows` on. */
+static void head_slice(double sums[TRAINER_SUMS], Targets *targets, const TrainerBlock *block,
+                       const float *rows, float *drows, int n)
+{
+    const int V = block->model->shape.vocabulary;
+    const bool backward = block->gradient != NULL;
+    language_head_forward(block->logits, rows, block->model, n);
+    for (int row = 0; row < n; row++) {
+        target_loss(sums, row_at(block->logits, row, V), V, next_target(targets),
+                    targets->loss->tokens, backward);
+    }
+    if (!backward) return;
+    language_head_backward(drows, block->gradient, block->logits, rows, block->model, n);
+}
+
+/* A block's logits are worked through in slices where the vocabulary is large, so that the rest of
+ * their memory is never touched. */
 Status language_loss(void *context, double sums[TRAINER_SUMS], TrainerBlock *block)
 {
     const LanguageLoss *loss = context;
-    const int V = block->model->shape.vocabulary;
-    const bool backward = block->gradient != NULL;
+    const int V = block->model->shape.vocabulary, C = block->model->shape.channels;
     const int n = gather_targets(block->rows, loss, block);
-    language_head_forward(block->logits, block->rows, block->model, n);
-    int row = 0;
-    for (int s = 0; s < block->block->sequences; s++) {
-        const Run run = target_run(loss, block->block, s);
-        const int64_t first = loss->sequences->offset[block->block->member[s]] + run.start -
-                              block->block->start[s] + 1;
-        for (int t = 0; t < run.rows; t++, row++) {
-            target_loss(sums, row_at(block->logits, row, V), V, loss->sequences->token[first + t],
-                        loss->tokens, backward);
-        }
+    const int most = V < SLICE_LOGITS ? SLICE_LOGITS / V : 1;
+    Targets targets = {.loss = loss, .block = block->block};
+    for (int first = 0; first < n; first += most) {
+        const int rows = n - first < most ? n - first : most;
+        head_slice(sums, &targets, block, row_of(block->rows, first, C),
+                   row_at(block->drows, first, C), rows);
     }
-    if (!backward) return STATUS_OK;
-    language_head_backward(block->drows, block->gradient, block->logits, block->rows, block->model,
-                           n);
-    scatter_targets(block->drows, loss, block);
+    if (block->gradient != NULL) scatter_targets(block->drows, loss, block);
     return STATUS_OK;
 }
 

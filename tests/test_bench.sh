@@ -32,13 +32,17 @@ passes = 1 + 4 + 2 * 3 * 2
 share = passes * flops * 32 * length / (1e9 * bench["sgemm_gflops"] * bench["ppo_iter_s"])
 assert abs(bench["ppo_mfu"] / share - 1) < 1e-9, bench
 training = json.load(open(f"{folder}/training.json"))
-assert "ppo_mfu" not in training and training["train_tok_s"] > 0, training
+wanted = ["threads", "params", "sgemm_gflops", "train_tok_s", "generate_tok_s", "train_mfu",
+          "checkpoint_s", "peak_mb"]
+assert list(training) == wanted and all(x > 0 for x in training.values()), training
 dissected = json.load(open(f"{folder}/kernels.json"))
 for line in dissected["stages"] + dissected["kernels"]:
     assert math.isfinite(line["seconds"]) and (line["seconds"] > 0 or "policy" in line["name"]), line
 whole = sum(line["seconds"] for line in dissected["stages"]
             if line["name"] in ("generate", "score", "shape", "update"))
 assert abs(whole - dissected["ppo_iter_s"]) < 1e-9, dissected
+file = dissected["stages"][-1]["seconds"]
+assert abs(dissected["rollout_file_share"] - file / (whole + file)) < 1e-9, dissected
 PYTHON
 
 status=0

@@ -5,8 +5,8 @@ usage: peer.py [--threads N] [--d N] ... [--json] [--check DIR]
 
 Sequences all have one length, so nothing is padded; biases and masks are fused into the products;
 GELU, norms and AdamW are PyTorch's fused ones; answers are decoded with a cache of keys and values
-in place. Whatever has a choice (threads of PyTorch and of OpenBLAS, sequences to a pass, products or
-sums in decoding) is tried in the warm-up and the fastest taken, for training and for answering
+in place. Whatever has a choice (threads of PyTorch and of OpenBLAS, sequences to a pass, products
+or sums in decoding) is tried in the warm-up and the fastest taken, for training and for answering
 apart. Not done, although rlhf does it: exact KL and entropies, checks that numbers are finite.
 Networks lie in --check's files in the order of the list below.
 """
@@ -22,8 +22,8 @@ import sys
 import time
 
 # Read when the program starts. Memory once claimed is kept: given back and claimed again for every
-# tensor, it costs more than half of all page faults. Idle threads sleep soon: OpenBLAS and OpenMP have a
-# pool each, and spinning threads of one take the processors from the other.
+# tensor, it costs more than half of all page faults. Idle threads sleep soon: OpenBLAS and OpenMP
+# have a pool each, and spinning threads of one take the processors from the other.
 ENVIRONMENT = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_MAX_": "0",
                "MALLOC_TRIM_THRESHOLD_": str(2 ** 40), "MALLOC_TOP_PAD_": str(2 ** 26),
                "OMP_WAIT_POLICY": "passive", "OPENBLAS_THREAD_TIMEOUT": "20"}

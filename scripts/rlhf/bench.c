@@ -13,7 +13,8 @@
 /* Seconds; 0: not measured. */
 typedef struct BenchTimes {
     double sgemm_gflops;
-    double train, ppo, generate, score;
+    double train, ppo, generate, score, checkpoint;
+    int answers;     /* that `generate` took */
     double resident; /* bytes at most, before the products */
 } BenchTimes;
 
@@ -81,12 +82,23 @@ static Status sgemm_rate(double *gflops, int threads)
 
 /* ---- the works ---- */
 
-static Status time_training(BenchTimes *times, const BenchSizes *sizes)
+/* A checkpoint and answers are made while everything that training needs is still there. */
+static Status time_pretraining(BenchTimes *times, BenchTraining *training)
+{
+    const int repeats = training->sizes.repeats;
+    TRY(bench_median(&times->train, bench_training_step, training, repeats));
+    TRY(bench_median(&times->checkpoint, bench_training_checkpoint, training, repeats));
+    times->answers = training->sizes.batch;
+    return bench_median(&times->generate, bench_training_answers, training, repeats);
+}
+
+static Status time_training(BenchTimes *times, const BenchSizes *sizes, bool training_only)
 {
     BenchTraining training;
     TRY(bench_training_init(&training, sizes));
     const Status status =
-        bench_median(&times->train, bench_training_step, &training, sizes->repeats);
+        training_only ? time_pretraining(times, &training)
+                      : bench_median(&times->train, bench_training_step, &training, sizes->repeats);
     bench_training_free(&training);
     return status;
 }
@@ -107,6 +119,7 @@ static Status time_iterations(BenchTimes *times, BenchPpo *ppo)
     }
     times->ppo = bench_median_of(whole, count);
     times->generate = bench_median_of(generate, count);
+    times->answers = ppo->sizes.rollouts;
     times->score = bench_median_of(score, count);
     return STATUS_OK;
 }
@@ -130,7 +143,7 @@ static double resident_bytes(void)
 static Status measure(BenchTimes *times, const BenchSizes *sizes, bool training_only)
 {
     *times = (BenchTimes){0};
-    TRY(time_training(times, sizes));
+    TRY(time_training(times, sizes, training_only));
     if (!training_only) TRY(time_ppo(times, sizes));
     times->resident = resident_bytes();
     return sgemm_rate(&times->sgemm_gflops, sizes->threads);
@@ -146,7 +159,7 @@ typedef struct BenchNumber {
     bool shown;
 } BenchNumber;
 
-enum { NUMBERS = 10 };
+enum { NUMBERS = 11 };
 
 static void list_numbers(BenchNumber number[NUMBERS], const BenchTimes *t, const BenchSizes *sizes)
 {
@@ -163,11 +176,12 @@ static void list_numbers(BenchNumber number[NUMBERS], const BenchTimes *t, const
         {"train_tok_s", "training", "tokens/s", train, 0, true},
         {"score_tok_s", "scoring by four networks", "tokens/s", rollout / t->score, 0, ppo},
         {"generate_tok_s", "generation", "tokens/s",
-         (double)sizes->rollouts * sizes->response / t->generate, 0, ppo},
+         (double)t->answers * sizes->response / t->generate, 0, true},
         {"ppo_iter_s", "PPO iteration", "s", t->ppo, 3, ppo},
         {"train_mfu", "training, of bare sgemm", "", 3.0 * flops * train / peak, 3, true},
         {"ppo_mfu", "PPO, of bare sgemm", "",
          bench_ppo_passes(sizes) * flops * rollout / (t->ppo * peak), 3, ppo},
+        {"checkpoint_s", "checkpoint, synced", "s", t->checkpoint, 3, !ppo},
         {"peak_mb", "memory at most", "MB", t->resident * 1e-6, 1, true},
     };
     for (int i = 0; i < NUMBERS; i++) number[i] = all[i];

@@ -21,7 +21,7 @@ typedef struct BenchSizes {
 } BenchSizes;
 
 /* Token 0 ends an answer; it is never drawn. */
-enum { BENCH_END = 0 };
+enum { BENCH_END = 0, BENCH_SEED = 1, BENCH_FOLDER = 512 };
 
 ModelShape bench_shape(const BenchSizes *sizes, ModelHead head);
 /* Model FLOPs of one sequence token forward, 2 (12 L d^2 + V d); training takes three times it. */
@@ -37,8 +37,20 @@ typedef Status BenchWork(void *context);
 Status bench_median(double *seconds, BenchWork *work, void *context, int repeats);
 double bench_median_of(double *sample, int count); /* sorts them */
 
+/* ---- bench_work.c ---- */
+
+OptimiserConfig bench_optimiser(void); /* the defaults of PPO, at a small constant rate */
+Status bench_random_model(Model *model, ModelShape shape, uint64_t seed);
+/* `count` sequences of random tokens but the end, `prompt` and `response` long. */
+Status bench_random_sequences(Sequences *sequences, int count, int prompt, int response, int V);
+/* Makes a folder under $TMPDIR for io_remove_tree to remove. */
+Status bench_folder(char folder[BENCH_FOLDER]);
+
+/* ---- bench_training.c ---- */
+
 /* Language modelling: one minibatch of random text. */
 typedef struct BenchTraining {
+    BenchSizes sizes;
     Model model;
     Sequences text;
     BlockPlan plan;
@@ -46,11 +58,19 @@ typedef struct BenchTraining {
     OptimiserConfig optimiser;
     Trainer trainer;
     double loss; /* of the last step, nats a token, before its update */
+    Sequences prompts;        /* for bench_training_answers, as the next three */
+    GenerateRequest *request; /* (batch); NULL before the first call */
+    uint8_t *terminated;      /* (batch) */
+    Arena answering;          /* what generate() keeps from call to call */
 } BenchTraining;
 
 Status bench_training_init(BenchTraining *training, const BenchSizes *sizes);
 void bench_training_free(BenchTraining *training);
 BenchWork bench_training_step;
+BenchWork bench_training_checkpoint; /* weights and moments, into a folder of their own */
+BenchWork bench_training_answers;    /* `batch` of them, of `response` tokens */
+
+/* ---- bench_work.c ---- */
 
 /* The parts of a PPO iteration whose times add up to all of it. */
 typedef enum BenchPart { BENCH_GENERATE, BENCH_SCORE, BENCH_SHAPE, BENCH_UPDATE, BENCH_PARTS }

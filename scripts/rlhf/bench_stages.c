@@ -5,7 +5,6 @@
 #include "data/io.h"
 #include "data/json.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 /* Indented names are parts of the stage above them. */
@@ -14,12 +13,13 @@ typedef struct Stage {
     double seconds;
 } Stage;
 
-enum { STAGES = 10, PATH = 1024 };
+enum { STAGES = 10 };
 
 typedef struct Dissection {
     Stage stage[STAGES];
     BenchKernel kernel[BENCH_KERNELS];
-    double whole; /* seconds of an iteration, without its file */
+    double whole;              /* seconds of an iteration, without its file */
+    double rollout_file_share; /* of the time of an iteration with its file */
     int threads;
 } Dissection;
 
@@ -27,7 +27,7 @@ typedef struct Dissection {
 
 typedef struct FileWork {
     const Rollout *rollout;
-    char path[PATH];
+    char path[BENCH_FOLDER + 16];
 } FileWork;
 
 static Status write_file(void *context)
@@ -39,10 +39,8 @@ static Status write_file(void *context)
 /* The rollout's file, synced, in a folder of its own. */
 static Status time_file(double *seconds, const BenchPpo *ppo)
 {
-    const char *parent = getenv("TMPDIR");
-    char folder[PATH / 2];
-    snprintf(folder, sizeof folder, "%s/rlhf-bench-XXXXXX", parent != NULL ? parent : "/tmp");
-    if (mkdtemp(folder) == NULL) return status_fail(STATUS_IO, "%s: cannot be made", folder);
+    char folder[BENCH_FOLDER];
+    TRY(bench_folder(folder));
     FileWork work = {.rollout = &ppo->rollout};
     snprintf(work.path, sizeof work.path, "%s/000001.h5", folder);
     const Status status = bench_median(seconds, write_file, &work, ppo->sizes.repeats);
@@ -140,6 +138,7 @@ static Status print_json(FILE *out, const Dissection *d)
     JsonWriter json = json_writer(&text, 2);
     json_open(&json, NULL, '{');
     json_put_number(&json, "ppo_iter_s", d->whole);
+    json_put_number(&json, "rollout_file_share", d->rollout_file_share);
     json_open(&json, "stages", '[');
     for (int i = 0; i < STAGES; i++) {
         json_open(&json, NULL, '{');
@@ -175,10 +174,14 @@ Status bench_stages(FILE *out, const BenchSizes *sizes, bool json)
     bench_ppo_free(&ppo);
     TRY(status);
     d.whole = 0.0;
+    double file = 0.0;
     for (int i = 0; i < STAGES; i++) {
-        const bool within =
-            d.stage[i].name[0] != ' ' && strcmp(d.stage[i].name, "rollout file") != 0;
-        if (within) d.whole += d.stage[i].seconds;
+        if (strcmp(d.stage[i].name, "rollout file") == 0) {
+            file = d.stage[i].seconds;
+        } else if (d.stage[i].name[0] != ' ') {
+            d.whole += d.stage[i].seconds;
+        }
     }
+    d.rollout_file_share = file / (d.whole + file);
     return json ? print_json(out, &d) : print_tables(out, &d);
 }

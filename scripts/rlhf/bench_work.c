@@ -1,15 +1,15 @@
 #include "scripts/rlhf/bench.h"
 
 #include "data/memory.h"
-#include "policy/language_loss.h"
 #include "scripts/rlhf/interrupt.h"
 
 #include <gsl/gsl_sort_double.h>
 #include <gsl/gsl_statistics_double.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-enum { BENCH_SEED = 1, REPEATS_MAX = 1000 };
+enum { REPEATS_MAX = 1000 };
 static const double SHORTEST_SAMPLE = 0.005; /* seconds */
 static const double LEARNING_RATE = 1e-5;
 
@@ -58,15 +58,6 @@ Status bench_median(double *seconds, BenchWork *work, void *context, int repeats
     return STATUS_OK;
 }
 
-static OptimiserConfig constant_rate(const OptimiserConfig *defaults)
-{
-    OptimiserConfig optimiser = *defaults;
-    snprintf(optimiser.schedule, sizeof optimiser.schedule, "constant");
-    optimiser.warmup_steps = 0;
-    optimiser.learning_rate = LEARNING_RATE;
-    return optimiser;
-}
-
 static PpoConfig ppo_defaults(void)
 {
     PpoConfig config;
@@ -75,15 +66,23 @@ static PpoConfig ppo_defaults(void)
     return config;
 }
 
-static Status random_model(Model *model, ModelShape shape, uint64_t seed)
+OptimiserConfig bench_optimiser(void)
+{
+    OptimiserConfig optimiser = ppo_defaults().optimiser;
+    snprintf(optimiser.schedule, sizeof optimiser.schedule, "constant");
+    optimiser.warmup_steps = 0;
+    optimiser.learning_rate = LEARNING_RATE;
+    return optimiser;
+}
+
+Status bench_random_model(Model *model, ModelShape shape, uint64_t seed)
 {
     TRY(model_init(model, shape));
     model_randomise(model, seed, RNG_PPO, false);
     return STATUS_OK;
 }
 
-/* `count` sequences of random tokens but the end, `prompt` and `response` long. */
-static Status random_sequences(Sequences *sequences, int count, int prompt, int response, int V)
+Status bench_random_sequences(Sequences *sequences, int count, int prompt, int response, int V)
 {
     void *memory;
     const int length = prompt + response;
@@ -105,64 +104,11 @@ static int most_rows(const BenchSizes *sizes)
     return longest > BLOCK_ROWS ? longest : BLOCK_ROWS;
 }
 
-/* ---- language modelling ---- */
-
-static Status plan_training(BenchTraining *training, const BenchSizes *sizes)
+Status bench_folder(char folder[BENCH_FOLDER])
 {
-    void *memory;
-    TRY(memory_claim(&memory, (size_t)sizes->batch * sizeof(int32_t)));
-    int32_t *length = memory;
-    for (int i = 0; i < sizes->batch; i++) length[i] = sizes->prompt + sizes->response;
-    const Status status = block_plan_cut(&training->plan, length, sizes->batch, 1, sizes->shards);
-    memory_release(memory);
-    TRY(status);
-    TRY(memory_claim(&memory, (size_t)training->plan.blocks * sizeof *training->order));
-    training->order = memory;
-    for (int b = 0; b < training->plan.blocks; b++) training->order[b] = b;
-    return STATUS_OK;
-}
-
-static Status training_init(BenchTraining *training, const BenchSizes *sizes)
-{
-    const PpoConfig defaults = ppo_defaults();
-    training->optimiser = constant_rate(&defaults.optimiser);
-    TRY(random_model(&training->model, bench_shape(sizes, HEAD_LANGUAGE), BENCH_SEED));
-    TRY(random_sequences(&training->text, sizes->batch, sizes->prompt, sizes->response,
-                         sizes->vocabulary));
-    TRY(plan_training(training, sizes));
-    return trainer_init(&training->trainer, &training->model, sizes->shards, sizes->threads,
-                        training->plan.rows, training->plan.longest, training->plan.blocks);
-}
-
-Status bench_training_init(BenchTraining *training, const BenchSizes *sizes)
-{
-    *training = (BenchTraining){0};
-    const Status status = training_init(training, sizes);
-    if (status != STATUS_OK) bench_training_free(training);
-    return status;
-}
-
-void bench_training_free(BenchTraining *training)
-{
-    trainer_free(&training->trainer);
-    block_plan_free(&training->plan);
-    memory_release(training->order);
-    sequences_free(&training->text);
-    model_free(&training->model);
-    *training = (BenchTraining){0};
-}
-
-Status bench_training_step(void *context)
-{
-    BenchTraining *training = context;
-    double sums[TRAINER_SUMS], norm;
-    LanguageLoss loss = {.sequences = &training->text};
-    loss.tokens = language_targets(&training->text, &training->plan, training->order,
-                                   training->plan.blocks, false);
-    TRY(trainer_step(sums, &norm, &training->trainer, &training->text, &training->plan,
-                     training->order, training->plan.blocks, language_loss, &loss,
-                     &training->optimiser, training->optimiser.learning_rate));
-    training->loss = sums[0] / sums[1];
+    const char *parent = getenv("TMPDIR");
+    snprintf(folder, BENCH_FOLDER, "%s/rlhf-bench-XXXXXX", parent != NULL ? parent : "/tmp");
+    if (mkdtemp(folder) == NULL) return status_fail(STATUS_IO, "%s: cannot be made", folder);
     return STATUS_OK;
 }
 
@@ -177,8 +123,7 @@ static PpoConfig bench_config(const BenchSizes *sizes)
     config.minibatches = sizes->minibatches;
     config.shards = sizes->shards;
     snprintf(config.missing_eos, sizeof config.missing_eos, "none");
-    config.optimiser = constant_rate(&config.optimiser);
-    config.critic_optimiser = constant_rate(&config.critic_optimiser);
+    config.optimiser = config.critic_optimiser = bench_optimiser();
     return config;
 }
 
@@ -196,9 +141,9 @@ static void ppo_layout(BenchPpo *ppo, Arena *arena)
 static Status init_networks(BenchPpo *ppo)
 {
     const BenchSizes *sizes = &ppo->sizes;
-    TRY(random_model(&ppo->policy, bench_shape(sizes, HEAD_LANGUAGE), BENCH_SEED));
-    TRY(random_model(&ppo->reference, bench_shape(sizes, HEAD_LANGUAGE), BENCH_SEED));
-    TRY(random_model(&ppo->reward_model, bench_shape(sizes, HEAD_SCORE), BENCH_SEED + 1));
+    TRY(bench_random_model(&ppo->policy, bench_shape(sizes, HEAD_LANGUAGE), BENCH_SEED));
+    TRY(bench_random_model(&ppo->reference, bench_shape(sizes, HEAD_LANGUAGE), BENCH_SEED));
+    TRY(bench_random_model(&ppo->reward_model, bench_shape(sizes, HEAD_SCORE), BENCH_SEED + 1));
     TRY(model_init(&ppo->critic, bench_shape(sizes, HEAD_VALUE)));
     model_value_from_score(&ppo->critic, &ppo->reward_model);
     return STATUS_OK;
@@ -210,7 +155,8 @@ static Status ppo_init(BenchPpo *ppo)
     const int longest = sizes->prompt + sizes->response, rows = most_rows(sizes);
     TRY(ppo_config_check(&ppo->config));
     TRY(init_networks(ppo));
-    TRY(random_sequences(&ppo->prompts, sizes->rollouts, sizes->prompt, 0, sizes->vocabulary));
+    TRY(bench_random_sequences(&ppo->prompts, sizes->rollouts, sizes->prompt, 0,
+                               sizes->vocabulary));
     Arena plan = arena_measure();
     ppo_layout(ppo, &plan);
     TRY(arena_init(&ppo->arena, plan.used));

@@ -160,7 +160,7 @@ static const Flag bench_flags[] = {
     {"--minibatches", NULL, "N", "of an epoch (default 4)"},
     {"--shards", NULL, "N", "of a minibatch (default 8)"},
     {"--repeats", NULL, "N", "samples behind each median (default 5)"},
-    {"--training", NULL, NULL, "only training steps, no PPO"},
+    {"--training", NULL, NULL, "training steps, a checkpoint and --batch answers, no PPO"},
     {"--kernels", NULL, NULL, "the time of every stage and kernel of a PPO iteration"},
     {"--check", NULL, "DIR", "write weights and tokens into DIR and print the losses they give"},
     FLAG_JSON,
