@@ -193,6 +193,11 @@ try:
     demand(not re.search("[\x00-\x09\x0b-\x1f\u202e\u200f]", shown), "a character that acts")
     quick = start_run("quick", "--set", "ppo.steps=2")
     demand(quick.wait() == 0 and "\nfinished\n" in once("quick").decode(), once("quick"))
+    view = View("quick")
+    while view.read(5):
+        pass
+    demand(b"\nfinished\r" in view.output and ENTER not in view.output, view.output)
+    os.waitpid(view.pid, 0)
     missing = subprocess.run([RLHF, "watch", "nowhere"], capture_output=True, check=False)
     demand(missing.returncode == 4 and b"nowhere/config.json: missing" in missing.stderr, missing)
 finally:

@@ -211,7 +211,8 @@ static Status say_end(Watch *watch)
 static Status watch_run(Watch *watch)
 {
     TRY(watch_read(&watch->view));
-    if (cli_has(watch->cli, "--once")) return print_once(watch);
+    const bool over = watch->terminal.live && watch->view.run.state != RUN_RUNNING;
+    if (over || cli_has(watch->cli, "--once")) return print_once(watch);
     catch_signals(&watch->signals);
     bool ended = false;
     open_screen(watch);
