@@ -180,29 +180,46 @@
     });
   }
 
-  function redraw() {
-    charts.forEach(function (chart) { if (chart.graph) draw(chart); });
-  }
-
   document.querySelectorAll(".curve .plot").forEach(function (plot) {
     charts.push({
       plot: plot,
       text: plot.parentNode.querySelector(".readout"),
       stage: plot.dataset.stage,
       spec: data.stages[plot.dataset.stage][Number(plot.dataset.chart)],
-      graph: null
+      graph: null,
+      fresh: false /* drawn as the controls and colours are now */
     });
   });
 
+  /* One chart at a time, so that the page answers in between; `queue` in the order of sight. */
+  const queue = [];
+  function drawNext() {
+    const chart = queue.shift();
+    if (!chart) return;
+    if (!chart.fresh) draw(chart);
+    chart.fresh = true;
+    setTimeout(drawNext, 0);
+  }
+
   const watcher = new IntersectionObserver(function (entries) {
+    const idle = queue.length === 0;
     entries.forEach(function (entry) {
       if (!entry.isIntersecting) return;
-      const chart = charts.find(function (c) { return c.plot === entry.target; });
       watcher.unobserve(entry.target);
-      if (!chart.graph) draw(chart);
+      queue.push(charts.find(function (c) { return c.plot === entry.target; }));
     });
-  }, {rootMargin: "300px"});
-  charts.forEach(function (chart) { watcher.observe(chart.plot); });
+    if (idle) drawNext();
+  }, {rootMargin: "150px"});
+
+  /* Those in sight now, the others when they come into sight. */
+  function redraw() {
+    charts.forEach(function (chart) {
+      chart.fresh = false;
+      watcher.unobserve(chart.plot);
+      watcher.observe(chart.plot);
+    });
+  }
+  redraw();
 
   toggle.addEventListener("change", redraw);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
@@ -211,7 +228,7 @@
   addEventListener("beforeprint", function () {
     document.documentElement.classList.add("paper");
     document.querySelectorAll("details.stage").forEach(function (stage) { stage.open = true; });
-    charts.forEach(draw);
+    charts.forEach(function (chart) { draw(chart); chart.fresh = true; });
   });
   addEventListener("afterprint", function () {
     document.documentElement.classList.remove("paper");
