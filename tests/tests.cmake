@@ -117,3 +117,9 @@ add_test(NAME canaries COMMAND ${CMAKE_SOURCE_DIR}/tests/test_canaries.sh ${CMAK
 rlhf_test(json_table data)
 add_test(NAME watch COMMAND /usr/bin/python3 ${CMAKE_SOURCE_DIR}/tests/test_watch.py
   $<TARGET_FILE:rlhf>)
+add_test(NAME io_faults COMMAND /usr/bin/python3 ${CMAKE_SOURCE_DIR}/tests/fault_run.py
+  $<TARGET_FILE:rlhf> io --sample 40)
+add_test(NAME crowd COMMAND /usr/bin/python3 ${CMAKE_SOURCE_DIR}/tests/crowd_run.py
+  $<TARGET_FILE:rlhf>)
+add_test(NAME report_page COMMAND ${CMAKE_SOURCE_DIR}/tests/test_report_page.sh $<TARGET_FILE:rlhf>
+  $<IF:$<BOOL:${SANITIZE}>,untimed,timed>)
