@@ -167,10 +167,11 @@ static Status read_rollouts(Reader *reader)
 {
     char folder[STAGE_PATH];
     TRY(path_join(folder, reader->run->path, "ppo/rollouts"));
-    if (!io_exists(folder)) return STATUS_OK;
+    /* before the first step is done the folder may be empty, which rollout_steps refuses */
+    if (!io_exists(folder) || reader->run->journal[report_stage("ppo")].rows == 0) {
+        return STATUS_OK;
+    }
     StepList list = {0};
-    /* an empty folder is a failure there; the journal says first whether a step is done */
-    if (reader->run->journal[report_stage("ppo")].rows == 0) return STATUS_OK;
     Status status = rollout_steps(&list, reader->run->path);
     if (status == STATUS_OK) status = read_steps(reader, &list);
     memory_release(list.step);
