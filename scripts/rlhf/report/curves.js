@@ -8,6 +8,7 @@
   const data = JSON.parse(document.getElementById("data").textContent).curves;
   if (!data) return;
   const DASHES = [null, [8, 3], [2, 2], [10, 3, 2, 3], [5, 5], [1, 3], [12, 4], [6, 2, 2, 2, 2, 2]];
+  const READ_MOST = 6; /* values below a chart */
   const charts = [];
   const zoom = {}; /* by stage: [first, last] or null */
   const toggle = document.getElementById("show-runs");
@@ -90,14 +91,16 @@
 
   function readout(chart, row) {
     const at = chart.rows[row];
-    const parts = [];
+    const groups = [], runs = [];
     chart.lines.forEach(function (line, i) {
       const value = at[i + 1];
-      if (!value || parts.length > 5) return;
-      parts.push(line.text + " " + number(value[1]) +
-                 (line.band ? " (" + number(value[0]) + " to " + number(value[2]) + ")" : ""));
+      if (!value) return;
+      (line.faint ? runs : groups).push(
+        line.text + " " + number(value[1]) +
+        (line.band ? " (" + number(value[0]) + " to " + number(value[2]) + ")" : ""));
     });
-    chart.text.textContent = "step " + at[0] + ": " + parts.join(", ");
+    const parts = several ? groups.concat(runs) : runs.concat(groups);
+    chart.text.textContent = "step " + at[0] + ": " + parts.slice(0, READ_MOST).join(", ");
   }
 
   function nearestRow(rows, step) {
