@@ -147,6 +147,7 @@ says err "finished already"
 # --- changed settings ---
 expect 3 run tiny --out c --resume "${settings[@]}" --set ppo.kl_coef=0.3
 says err "c/ppo: made from other settings or inputs; --restart ppo does it again, with all after it"
+says err "; changed: ppo."
 [ "$(digest a/config.json)" = "$(digest c/config.json)" ] || fail "a refused run changed config.json"
 expect 3 run tiny --out c --restart ppo "${settings[@]}" --set sft.epochs=3
 says err "c/sft: made from other settings"

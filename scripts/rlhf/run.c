@@ -59,13 +59,37 @@ void run_source_name(char name[64], const char *source)
     if (dot != NULL && strcmp(dot, ".json") == 0) *dot = '\0';
 }
 
+/* What config.json says otherwise: "; changed: ppo.clip_range: 0.2 -> 0.1", or nothing. */
+static Status append_changes(Bytes *text, const Pipeline *pipeline)
+{
+    Settings before;
+    Bytes lines = {0};
+    int changes = 0;
+    const ConfigTable table = settings_table();
+    TRY(settings_of_run(&before, pipeline->run));
+    Status status = config_diff(&lines, &changes, &table, &before, pipeline->settings);
+    for (size_t i = 0; i + 1 < lines.count; i++) {
+        if (lines.data[i] == '\n') lines.data[i] = ',';
+    }
+    if (status == STATUS_OK && changes > 0) {
+        status = bytes_print(text, "; changed: %.*s", (int)lines.count - 1, lines.data);
+    }
+    bytes_free(&lines);
+    return status;
+}
+
 static Status needs_restart(const Pipeline *pipeline, int index)
 {
     const char *name = pipeline_stages[index].name;
-    return status_fail(STATUS_SETTINGS,
-                       "%s/%s: made from other settings or inputs; --restart %s does it again, "
-                       "with all after it",
-                       pipeline->run, name, name);
+    Bytes changes = {0};
+    STATUS_ASIDE(append_changes(&changes, pipeline));
+    const Status status =
+        status_fail(STATUS_SETTINGS,
+                    "%s/%s: made from other settings or inputs; --restart %s does "
+                    "it again, with all after it%s",
+                    pipeline->run, name, name, changes.count > 0 ? changes.data : "");
+    bytes_free(&changes);
+    return status;
 }
 
 /* A stage under way goes on only from checkpoints that were made from the same. */
@@ -160,11 +184,11 @@ static Status pass_gates(const RunRequest *request, const Pipeline *pipeline, Pr
                      request->force ? "by --force" : "as doctor.gates is false");
         return STATUS_OK;
     }
-    return status_fail(STATUS_GATE,
-                       "the gate of %s failed: %s; likely %s; %s; rlhf doctor %s says more, --force "
-                       "goes on",
-                       failed->stage, failed->evidence, failed->cause, failed->advice,
-                       pipeline->run);
+    return status_fail(
+        STATUS_GATE,
+        "the gate of %s failed: %s; likely %s; %s; rlhf doctor %s says more, --force "
+        "goes on",
+        failed->stage, failed->evidence, failed->cause, failed->advice, pipeline->run);
 }
 
 static Status run_stages(const RunRequest *request, const Pipeline *pipeline, Progress *progress)
