@@ -1,8 +1,9 @@
 /* Networks on disk, under Hugging Face's GPT-2 names: /model/... datasets; on /model the attributes
  * n_layer n_head n_embd n_positions vocab_size layer_norm_epsilon causal eos_token_id, and
  * reward_gain and reward_bias of a reward model; in checkpoints also /adam/m and /adam/v (flat) and
- * the attribute step. A file holds at most 256 MB of tensors: larger networks go on in
- * "policy-2.h5", ...: attributes and scalar heads in the first file, moments last and in slices. */
+ * the attribute step. A file holds at most 128 MB of tensors, or one that is larger, and memory holds
+ * it twice while it is written: larger networks go on in "policy-2.h5", ...: attributes and scalar
+ * heads in the first file, moments last and in slices. */
 #ifndef POLICY_NETWORK_FILE_H
 #define POLICY_NETWORK_FILE_H
 
@@ -10,7 +11,7 @@
 #include "policy/model.h"
 #include "policy/optimiser.h"
 
-enum { NETWORK_FILES_MAX = 16, NETWORK_FILE_BYTES = 256 << 20 };
+enum { NETWORK_FILES_MAX = 32, NETWORK_FILE_BYTES = 128 << 20 };
 
 /* Publishes folder/NAME.h5 (and -2, ...); appends the file names to names[*count]. `adamw` may be
  * NULL. */
