@@ -1,8 +1,8 @@
 /* Networks on disk, under Hugging Face's GPT-2 names: /model/... datasets; on /model the attributes
  * n_layer n_head n_embd n_positions vocab_size layer_norm_epsilon causal eos_token_id, and
  * reward_gain and reward_bias of a reward model; in checkpoints also /adam/m and /adam/v (flat) and
- * the attribute step. A file holds at most 128 MB of tensors, or one that is larger, and memory holds
- * it twice while it is written: larger networks go on in "policy-2.h5", ...: attributes and scalar
+ * the attribute step. A file holds at most 128 MB of tensors, or one that is larger (memory holds
+ * it twice while it is written): larger networks go on in "policy-2.h5", ...: attributes and scalar
  * heads in the first file, moments last and in slices. */
 #ifndef POLICY_NETWORK_FILE_H
 #define POLICY_NETWORK_FILE_H
