@@ -140,7 +140,7 @@ Status run_rollout_open(RunRollout *view, const char *run, int64_t step)
     if (strlen(run) >= sizeof view->run) {
         return status_fail(STATUS_USAGE, "%.40s...: the path is too long", run);
     }
-    strcpy(view->run, run);
+    snprintf(view->run, sizeof view->run, "%s", run);
     const Status status = read_view(view, step);
     if (status != STATUS_OK) run_rollout_close(view);
     return status;
