@@ -112,9 +112,11 @@ def single_runs_come_and_go(browser):
     before, was = picture(), box.is_selected()
     browser.click(box)
     assert box.is_selected() != was
-    assert picture() != before, "single runs made no difference"
+    browser.show(plot) # charts out of sight wait to be drawn
+    wait(lambda: picture() != before, "single runs made no difference")
     browser.click(box)
-    assert picture() == before
+    browser.show(plot)
+    wait(lambda: picture() == before, "single runs did not go again")
 
 
 # ---- rollouts and samples ----
