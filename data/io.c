@@ -5,44 +5,12 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include <xxhash.h>
-
-Digest digest_of(const void *bytes, size_t count)
-{
-    const XXH128_hash_t hash = XXH3_128bits(bytes, count);
-    return (Digest){.high = hash.high64, .low = hash.low64};
-}
-
-bool digest_equal(Digest a, Digest b)
-{
-    return a.high == b.high && a.low == b.low;
-}
-
-void digest_text(char text[DIGEST_TEXT], Digest digest)
-{
-    snprintf(text, DIGEST_TEXT, "%016llx%016llx", (unsigned long long)digest.high,
-             (unsigned long long)digest.low);
-}
-
-bool digest_parse(Digest *digest, const char *text)
-{
-    uint64_t half[2] = {0, 0};
-    for (int i = 0; i < DIGEST_TEXT - 1; i++) {
-        const char *hex = "0123456789abcdef";
-        const char *digit = text[i] != '\0' ? strchr(hex, text[i]) : NULL;
-        if (digit == NULL) return false;
-        half[i / 16] = half[i / 16] << 4 | (uint64_t)(digit - hex);
-    }
-    if (text[DIGEST_TEXT - 1] != '\0') return false;
-    *digest = (Digest){.high = half[0], .low = half[1]};
-    return true;
-}
 
 /* folder/.NAME.part */
 static Status part_name(char *part, const char *path)
@@ -129,25 +97,14 @@ static Status read_to_end(Bytes *out, int descriptor, const char *path, size_t c
 
 Status io_read(Bytes *out, const char *path, size_t cap)
 {
-    /* Not blocking, so that a pipe of that name cannot hold us up. */
-    const int descriptor = call_open(path, O_RDONLY | O_NONBLOCK);
-    if (descriptor < 0) {
-        if (errno == ENOENT || errno == ENOTDIR) {
-            return status_fail(STATUS_DATA, "%s: missing", path);
-        }
-        return call_fail(STATUS_IO, path, "open");
-    }
-
+    int descriptor;
+    uint64_t size;
+    TRY(call_open_regular(&descriptor, &size, path));
     const size_t before = out->count;
-    struct stat facts;
-    Status status;
-    if (fstat(descriptor, &facts) < 0) {
-        status = call_fail(STATUS_IO, path, "read");
-    } else if (!S_ISREG(facts.st_mode)) {
-        status = status_fail(STATUS_DATA, "%s: not a regular file", path);
-    } else if ((uintmax_t)facts.st_size > cap) {
-        status = status_fail(STATUS_DATA, "%s: %jd bytes, at most %zu are read", path,
-                             (intmax_t)facts.st_size, cap);
+    Status status = STATUS_OK;
+    if (size > cap) {
+        status = status_fail(STATUS_DATA, "%s: %" PRIu64 " bytes, at most %zu are read", path, size,
+                             cap);
     } else {
         status = read_to_end(out, descriptor, path, cap);
     }

@@ -24,6 +24,9 @@ Digest digest_of(const void *bytes, size_t count);
 bool digest_equal(Digest a, Digest b);
 void digest_text(char text[DIGEST_TEXT], Digest digest);
 bool digest_parse(Digest *digest, const char *text); /* false: not 32 hex digits */
+/* Of a regular file's first `most` bytes, read in pieces; *count is how many there were. Missing or
+ * not a regular file: STATUS_DATA; unreadable: STATUS_IO. */
+Status io_digest(Digest *digest, uint64_t *count, const char *path, uint64_t most);
 
 /* Replaces path by `count` bytes, whole or not at all, durable when it returns. STATUS_IO. While it
  * writes there is ".NAME.part" beside it, which a killed run may leave and the next one reuses. */

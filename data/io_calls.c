@@ -160,3 +160,28 @@ Status call_folder(char *folder, const char *path)
     folder[length] = '\0';
     return STATUS_OK;
 }
+
+Status call_open_regular(int *descriptor, uint64_t *size, const char *path)
+{
+    /* Not blocking, so that a pipe of that name cannot hold us up. */
+    *descriptor = call_open(path, O_RDONLY | O_NONBLOCK);
+    if (*descriptor < 0) {
+        if (errno == ENOENT || errno == ENOTDIR) {
+            return status_fail(STATUS_DATA, "%s: missing", path);
+        }
+        return call_fail(STATUS_IO, path, "open");
+    }
+    struct stat facts;
+    Status status = STATUS_OK;
+    if (fstat(*descriptor, &facts) < 0) {
+        status = call_fail(STATUS_IO, path, "read");
+    } else if (!S_ISREG(facts.st_mode)) {
+        status = status_fail(STATUS_DATA, "%s: not a regular file", path);
+    } else {
+        *size = (uint64_t)facts.st_size;
+        return STATUS_OK;
+    }
+    (void)call_close(*descriptor);
+    *descriptor = -1;
+    return status;
+}

@@ -10,6 +10,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 int call_open(const char *path, int flags); /* mode 0666, close-on-exec */
@@ -27,6 +28,9 @@ int call_write(int descriptor, const void *bytes, size_t count, size_t *written)
 
 /* Makes what was renamed or created in the folder of `path` durable. */
 int call_sync_folder(const char *path);
+
+/* A regular file to read, and its size. Missing or anything else: STATUS_DATA. */
+Status call_open_regular(int *descriptor, uint64_t *size, const char *path);
 
 /* "path: cannot WHAT: strerror(errno)" */
 Status call_fail(Status code, const char *path, const char *what);

@@ -2,28 +2,15 @@
 
 #include "data/io_calls.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <sys/stat.h>
 
 enum { PIECE = 1 << 16 };
 
 Status io_lines_open(IoLines *lines, const char *path, size_t cap)
 {
     *lines = (IoLines){.path = path, .descriptor = -1, .cap = cap};
-    /* Not blocking, so that a pipe of that name cannot hold us up. */
-    lines->descriptor = call_open(path, O_RDONLY | O_NONBLOCK);
-    if (lines->descriptor < 0) {
-        if (errno == ENOENT || errno == ENOTDIR) {
-            return status_fail(STATUS_DATA, "%s: missing", path);
-        }
-        return call_fail(STATUS_IO, path, "open");
-    }
-    struct stat facts;
-    if (fstat(lines->descriptor, &facts) < 0) return call_fail(STATUS_IO, path, "read");
-    if (!S_ISREG(facts.st_mode)) return status_fail(STATUS_DATA, "%s: not a regular file", path);
-    return STATUS_OK;
+    uint64_t size;
+    return call_open_regular(&lines->descriptor, &size, path);
 }
 
 /* Moves what is left to the front and reads a piece behind it. */

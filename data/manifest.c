@@ -47,24 +47,14 @@ Status manifest_add_known(Manifest *manifest, const char *name, uint64_t size, D
     return STATUS_OK;
 }
 
-/* The whole file at once: none that a run writes is larger than 256 MB. */
-static Status read_file(Bytes *bytes, const char *folder, const char *name)
-{
-    char path[PATH_TEXT];
-    TRY(path_join(path, folder, name));
-    return io_read(bytes, path, SIZE_MAX / 4);
-}
-
 Status manifest_add(Manifest *manifest, const char *folder, const char *name)
 {
-    Bytes bytes = {0};
-    Status status = read_file(&bytes, folder, name);
-    if (status == STATUS_OK) {
-        status =
-            manifest_add_known(manifest, name, bytes.count, digest_of(bytes.data, bytes.count));
-    }
-    bytes_free(&bytes);
-    return status;
+    char path[PATH_TEXT];
+    Digest digest;
+    uint64_t size;
+    TRY(path_join(path, folder, name));
+    TRY(io_digest(&digest, &size, path, UINT64_MAX));
+    return manifest_add_known(manifest, name, size, digest);
 }
 
 static void put_file(JsonWriter *writer, const char *key, const ManifestFile *file)
@@ -226,11 +216,8 @@ Status manifest_verify_file(const ManifestFile *file, const char *folder)
         return status_fail(STATUS_DATA, "%s: %" PRIu64 " bytes, not %" PRIu64, path, size,
                            file->size);
     }
-    Bytes bytes = {0};
-    Status status = io_read(&bytes, path, (size_t)size);
-    const Digest digest = digest_of(bytes.data, bytes.count);
-    bytes_free(&bytes);
-    TRY(status);
+    Digest digest;
+    TRY(io_digest(&digest, &size, path, size));
     if (digest_equal(digest, file->digest)) return STATUS_OK;
     digest_text(found, digest);
     digest_text(expected, file->digest);

@@ -54,18 +54,14 @@ static Status clear_folder(const char *folder)
 static Status check_journal(const Stage *stage, const char *path)
 {
     const ManifestFile *committed = &stage->checkpoint_manifest.journal;
-    const size_t size = (size_t)committed->size;
-    Bytes text = {0};
-    Status status = io_exists(path) ? io_read(&text, path, log_max) : STATUS_OK;
-    if (status == STATUS_OK &&
-        (text.count < size || !digest_equal(digest_of(text.data, size), committed->digest))) {
-        status = status_fail(STATUS_DATA,
-                             "%s: its first %zu bytes are not those of checkpoint %" PRId64
-                             "; --restart %s starts the stage over",
-                             path, size, stage->checkpoint_manifest.step, stage->name);
-    }
-    bytes_free(&text);
-    return status;
+    Digest digest = {0};
+    uint64_t size = 0;
+    if (io_exists(path)) TRY(io_digest(&digest, &size, path, committed->size));
+    if (size == committed->size && digest_equal(digest, committed->digest)) return STATUS_OK;
+    return status_fail(STATUS_DATA,
+                       "%s: its first %" PRIu64 " bytes are not those of checkpoint %" PRId64
+                       "; --restart %s starts the stage over",
+                       path, committed->size, stage->checkpoint_manifest.step, stage->name);
 }
 
 /* Drops the torn last line that a killed process may have left. */
@@ -196,13 +192,9 @@ bool stage_checkpoint_due(const Stage *stage)
 
 static Status describe_journal(ManifestFile *entry, const Journal *journal)
 {
-    Bytes text = {0};
-    TRY(journal_length(&entry->size, journal));
-    const Status status = io_read(&text, journal->log.path, log_max);
-    entry->digest = digest_of(text.data, text.count);
     snprintf(entry->name, sizeof entry->name, "%s", journal_name);
-    bytes_free(&text);
-    return status;
+    TRY(journal_length(&entry->size, journal));
+    return io_digest(&entry->digest, &entry->size, journal->log.path, entry->size);
 }
 
 static int64_t unless_kept(int64_t step, const int64_t *keep, int keeps)
