@@ -10,8 +10,9 @@
 #include <inttypes.h>
 #include <string.h>
 
-/* Wider groups make wider products, but their keys and values no longer lie near the processor. */
-enum { GROUP_WIDEST = 16 };
+/* Wider groups make wider products, as long as their keys and values lie near the processor. */
+enum { GROUP_WIDEST = 64, GROUP_WIDE = 16 };
+static const size_t GROUP_NEAR = (size_t)6 << 20;    /* bytes */
 static const size_t GROUP_CACHE = (size_t)256 << 20; /* bytes */
 
 /* What one thread needs for one group. A slot of the cache belongs to one request of the group. */
@@ -239,13 +240,18 @@ static Status run_job(Sequences *answers, Job *job, Arena *arena)
     return STATUS_OK;
 }
 
+static int between(size_t value, int low, int high)
+{
+    return value < (size_t)low ? low : value > (size_t)high ? high : (int)value;
+}
+
 int generate_group(ModelShape shape, int count)
 {
     const size_t row = sizeof(float) * 2 * (size_t)shape.channels; /* a key and a value */
     const size_t sequence = row * (size_t)shape.layers * (size_t)shape.positions;
-    const size_t room = GROUP_CACHE / sequence;
-    const int widest = room < 1 ? 1 : room < GROUP_WIDEST ? (int)room : GROUP_WIDEST;
-    const int share = count < GROUP_WIDEST ? 2 : 4;
+    const int near = between(GROUP_NEAR / sequence, GROUP_WIDE, GROUP_WIDEST);
+    const int widest = between(GROUP_CACHE / sequence, 1, near);
+    const int share = count < GROUP_WIDE ? 2 : 4;
     const int least = (count + widest - 1) / widest;
     const int groups = (least + share - 1) / share * share;
     return (count + groups - 1) / groups;

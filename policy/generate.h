@@ -37,9 +37,9 @@ typedef struct GenerateRequest {
     int prompt;        /* index into `prompts` */
 } GenerateRequest;
 
-/* Sequences in a group of `count` requests, for any number of threads the same: at most 16, and no
- * more than 256 MB of keys and values; so many groups that two threads (from 16 requests on, four)
- * have equally much to do. */
+/* Sequences in a group of `count` requests, for any number of threads the same: as many of 16 to 64
+ * as have their keys and values within 6 MB, fewer where 16 take more than 256 MB; so many groups
+ * that two threads (from 16 requests on, four) have equally much to do. */
 int generate_group(ModelShape shape, int count);
 
 /* Adds one sequence a request, in order, to *answers: its prompt and its answer, <|endoftext|>

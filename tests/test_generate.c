@@ -254,6 +254,7 @@ static void neither_threads_nor_groups_change_the_tokens(void **state)
 static void groups_follow_from_shape_and_count_alone(void **state)
 {
     (void)state;
+    const ModelShape tiny = {.layers = 2, .channels = 64, .positions = 32};
     const ModelShape small = {.layers = 4, .channels = 128, .positions = 96};
     const ModelShape gpt2 = {.layers = 12, .channels = 768, .positions = 1024};
     static const struct {
@@ -264,6 +265,8 @@ static void groups_follow_from_shape_and_count_alone(void **state)
         assert_int_equal(generate_group(small, cases[i].count), cases[i].small);
         assert_int_equal(generate_group(gpt2, cases[i].count), cases[i].gpt2);
     }
+    assert_int_equal(generate_group(tiny, 48), 12);
+    assert_int_equal(generate_group(tiny, 256), 64);
     const ModelShape huge = {.layers = 48, .channels = 1600, .positions = 1024};
     assert_int_equal(generate_group(huge, 128), 1);
 }
