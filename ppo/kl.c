@@ -18,27 +18,28 @@ double kl_k3(double change)
     return expm1(-change) + change;
 }
 
-/* log sum_v exp(logits[v] / temperature) */
-static double log_partition(const float *logits, int V, double temperature)
+static double largest_of(const float *logits, int V)
 {
     float largest = logits[0];
     for (int v = 1; v < V; v++) largest = logits[v] > largest ? logits[v] : largest;
-    double sum = 0.0;
-    for (int v = 0; v < V; v++) sum += exp(((double)logits[v] - (double)largest) / temperature);
-    return (double)largest / temperature + log(sum);
+    return (double)largest;
 }
 
+/* With l and m the logits over the temperature, p = softmax(l) and Z, Y the partition functions:
+ * KL = sum p (l - m) - log Z + log Y, one exponential a logit. */
 double kl_exact(const float *logits, const float *reference_logits, int V, double temperature)
 {
-    const double partition = log_partition(logits, V, temperature);
-    const double reference_partition = log_partition(reference_logits, V, temperature);
-    double kl = 0.0;
+    const double top = largest_of(logits, V), reference_top = largest_of(reference_logits, V);
+    double sum = 0.0, reference_sum = 0.0, weighted = 0.0;
     for (int v = 0; v < V; v++) {
-        const double logp = (double)logits[v] / temperature - partition;
-        const double reference = (double)reference_logits[v] / temperature - reference_partition;
-        kl += exp(logp) * (logp - reference);
+        const double logit = (double)logits[v], reference = (double)reference_logits[v];
+        const double share = exp((logit - top) / temperature);
+        sum += share;
+        weighted += share * (logit - reference);
+        reference_sum += exp((reference - reference_top) / temperature);
     }
-    return kl;
+    const double apart = (weighted / sum - top + reference_top) / temperature;
+    return apart - log(sum) + log(reference_sum);
 }
 
 double kl_controller(double coefficient, double kl, double target, double episodes, double horizon)
