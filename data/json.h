@@ -55,7 +55,7 @@ Status json_text(const char **out, Json value); /* UTF-8, lives with the documen
 Status json_get_number(double *out, Json object, const char *key);
 Status json_get_integer(int64_t *out, Json object, const char *key);
 Status json_get_text(const char **out, Json object, const char *key);
-/* Whether text can stand in JSON as it is: UTF-8 without control characters. */
+/* Whether text is UTF-8 without characters below U+0020. */
 bool json_is_plain(const char *text);
 /* "name:line:column: " + text, with the document's code. The place is that of the key where there
  * is one. */

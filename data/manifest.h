@@ -1,7 +1,7 @@
 /* manifest.json: what a folder holds, written last, so a folder without a valid one was never
  * finished. It names size and XXH3-128 of every file, and is bound to what the files were made
  * from: the settings that count and the manifests of the stages before. It ends in the hash of its
- * own text: a flipped bit in it is found like one in a file. */
+ * own text (from format version 2 on): a flipped bit in it is found like one in a file. */
 #ifndef DATA_MANIFEST_H
 #define DATA_MANIFEST_H
 

@@ -21,7 +21,8 @@ typedef struct Reading {
 static Status make_room(Reading *reading)
 {
     MetricColumns *columns = reading->columns;
-    const size_t room = 2 * reading->room + 8;
+    const size_t most = reading->values_most / (size_t)reading->rows;
+    const size_t wanted = 2 * reading->room + 8, room = wanted < most ? wanted : most;
     void *block = columns->name;
     TRY(memory_resize(&block, room * sizeof *columns->name));
     columns->name = block;

@@ -54,7 +54,7 @@ static Status clear_folder(const char *folder)
 static Status check_journal(const Stage *stage, const char *path)
 {
     const ManifestFile *committed = &stage->checkpoint_manifest.journal;
-    Digest digest = {0};
+    Digest digest = digest_of("", 0);
     uint64_t size = 0;
     if (io_exists(path)) TRY(io_digest(&digest, &size, path, committed->size));
     if (size == committed->size && digest_equal(digest, committed->digest)) return STATUS_OK;

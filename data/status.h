@@ -40,11 +40,13 @@ Status status_context(Status status, const char *format, ...)
 /* The text of this thread's last failure, "" if there was none. */
 const char *status_message(void);
 
-/* Makes a call whose failure matters to nobody, such as closing what is given up anyway: the text
- * of the failure before it stands. */
+/* That text copied, and put back behind calls that may have failed with another. */
 enum { STATUS_TEXT = 2048 };
 void status_keep(char text[STATUS_TEXT]);
 void status_restore(const char text[STATUS_TEXT]);
+
+/* Makes a call whose failure matters to nobody, such as closing what is given up anyway: the text
+ * of the failure before it stands. */
 #define STATUS_ASIDE(call)                                                                         \
     do {                                                                                           \
         char status_before[STATUS_TEXT];                                                           \

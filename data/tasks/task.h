@@ -45,7 +45,7 @@ typedef struct Task Task;
 
 /* One of the terms that gold adds up. */
 typedef struct GoldTerm {
-    const char *name; /* a word, or "repetition" */
+    const char *name; /* a word, or "a repetition" */
     double weight;    /* hidden from everybody who learns */
 } GoldTerm;
 
