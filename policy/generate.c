@@ -12,8 +12,8 @@
 
 /* Wider groups make wider products, as long as their keys and values lie near the processor. */
 enum { GROUP_WIDEST = 64, GROUP_WIDE = 16 };
-static const size_t GROUP_NEAR = (size_t)6 << 20;    /* bytes */
-static const size_t GROUP_CACHE = (size_t)256 << 20; /* bytes */
+static const size_t group_near = (size_t)6 << 20;    /* bytes */
+static const size_t group_cache = (size_t)256 << 20; /* bytes */
 
 /* What one thread needs for one group. A slot of the cache belongs to one request of the group. */
 typedef struct Worker {
@@ -249,8 +249,8 @@ int generate_group(ModelShape shape, int count)
 {
     const size_t row = sizeof(float) * 2 * (size_t)shape.channels; /* a key and a value */
     const size_t sequence = row * (size_t)shape.layers * (size_t)shape.positions;
-    const int near = between(GROUP_NEAR / sequence, GROUP_WIDE, GROUP_WIDEST);
-    const int widest = between(GROUP_CACHE / sequence, 1, near);
+    const int near = between(group_near / sequence, GROUP_WIDE, GROUP_WIDEST);
+    const int widest = between(group_cache / sequence, 1, near);
     const int share = count < GROUP_WIDE ? 2 : 4;
     const int least = (count + widest - 1) / widest;
     const int groups = (least + share - 1) / share * share;
