@@ -49,7 +49,7 @@ def digits_agree(text, value):
 
 
 def wait(condition, what):
-    for _ in range(100):
+    for _ in range(1200):
         if condition():
             return
         time.sleep(0.05)

@@ -8,15 +8,15 @@
 #include <string.h>
 
 /* Indented names are parts of the stage above them. */
-typedef struct Stage {
+typedef struct BenchStage {
     const char *name;
     double seconds;
-} Stage;
+} BenchStage;
 
 enum { STAGES = 10 };
 
 typedef struct Dissection {
-    Stage stage[STAGES];
+    BenchStage stage[STAGES];
     BenchKernel kernel[BENCH_KERNELS];
     double whole;              /* seconds of an iteration, without its file */
     double rollout_file_share; /* of the time of an iteration with its file */
@@ -69,7 +69,7 @@ static Status score_reward(void *context)
     return bench_score(context, &networks);
 }
 
-static Status time_stages(Stage line[STAGES], BenchPpo *ppo)
+static Status time_stages(BenchStage line[STAGES], BenchPpo *ppo)
 {
     enum { MOST = 100 };
     double sample[BENCH_PARTS][MOST], part[BENCH_PARTS], policies, critic, reward, values, file;
@@ -85,7 +85,7 @@ static Status time_stages(Stage line[STAGES], BenchPpo *ppo)
     TRY(bench_median(&reward, score_reward, ppo, count));
     TRY(bench_median(&values, bench_critic_update, ppo, count));
     TRY(time_file(&file, ppo));
-    const Stage all[STAGES] = {
+    const BenchStage all[STAGES] = {
         {"generate", part[BENCH_GENERATE]},
         {"score", part[BENCH_SCORE]},
         {"  policy and reference", policies},

@@ -101,8 +101,8 @@ Status command_plot(Cli *cli)
     PlotRequest request = {.cli = cli,
                            .folder = out != NULL ? out : "plots",
                            .format = cli_has(cli, "--pdf") ? "pdf" : "svg"};
-    TRY(io_make_folder(request.folder));
     Status status = report_read(&request.report, cli->word, cli->words);
+    if (status == STATUS_OK) status = io_make_folder(request.folder);
     if (status == STATUS_OK) status = write_figures(&request);
     report_free(&request.report);
     return status;

@@ -129,18 +129,23 @@ static void print_stage(FILE *out, const StageStatus *stage)
         left, stage->bytes > 0 ? bytes_text_of(size, (double)stage->bytes) : "");
 }
 
+/* Reasons and names may come from a stranger's run. */
 static Status print_run(FILE *out, const RunStatus *run, const char *path)
 {
-    Bytes line = {0};
-    const Status status = run_status_describe(&line, run, path);
-    if (status == STATUS_OK) fprintf(out, "%s\n", line.data);
-    bytes_free(&line);
-    for (int i = 0; i < run->damaged.count; i++) {
+    Bytes line = {0}, safe = {0};
+    Status status = run_status_describe(&line, run, path);
+    if (status == STATUS_OK) status = terminal_escape(&safe, line.data, line.count);
+    if (status == STATUS_OK) fprintf(out, "%s\n", safe.data);
+    for (int i = 0; i < run->damaged.count && status == STATUS_OK; i++) {
         size_t count;
         const char *damaged = texts_at(&run->damaged, i, &count);
-        fprintf(out, "warning: %.*s was damaged; the one before it was used\n", (int)count,
-                damaged);
+        bytes_clear(&safe);
+        status = terminal_escape(&safe, damaged, count);
+        if (status != STATUS_OK) break;
+        fprintf(out, "warning: %s was damaged; the one before it was used\n", safe.data);
     }
+    bytes_free(&safe);
+    bytes_free(&line);
     return status;
 }
 

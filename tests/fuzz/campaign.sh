@@ -14,7 +14,7 @@ targets=("$@")
 
 build=${FUZZ_BUILD:-build-fuzz}
 cmake --preset fuzz -B "$build" >/dev/null
-cmake --build "$build" --target fuzz_targets -j"$(nproc)" | grep -E 'warning|error' || true
+cmake --build "$build" --target fuzz_targets -j"$(nproc)" | { grep -E 'warning|error' || true; }
 mkdir -p "$build/found"
 
 export build seconds

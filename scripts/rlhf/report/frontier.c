@@ -208,7 +208,7 @@ static void put_peak(Page *page, const Travel *travel)
         put_with_error(page, peak->highest - peak->last, peak->fall_error);
         page_cell(page, peak->noise);
         page_print(page, "<td>%s</td>",
-                   travel_fell(peak) ? "over-optimised from there on" : "no fall beyond noise");
+                   travel_fell(peak) ? "fell from there on, beyond noise" : "no fall beyond noise");
     }
     page_print(page, "</tr>\n");
 }

@@ -194,7 +194,7 @@ Status report_rollouts(Page *page, const ReportRun *run, const SampleBudget *bud
     char folder[STAGE_PATH];
     StepList steps = {0};
     TRY(path_join(folder, run->path, "ppo/rollouts"));
-    if (!io_exists(folder)) {
+    if (!io_exists(folder) || run->journal[report_stage("ppo")].rows == 0) {
         page_print(page, "<p>No rollouts yet.</p>\n");
         return STATUS_OK;
     }
