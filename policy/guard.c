@@ -49,6 +49,7 @@ static Status judge_spike(bool *skip, Guard *guard, double loss, const Optimiser
     }
     *skip = true;
     if (strcmp(config->on_spike, "skip") == 0) {
+        guard->mean += (limit - guard->mean) / GUARD_WARMUP;
         guard->skipped++;
         return STATUS_OK;
     }
@@ -63,9 +64,10 @@ Status guard_judge(bool *skip, Guard *guard, Status found, double loss,
 {
     *skip = found != STATUS_OK || not_finite(loss);
     if (*skip) return judge_broken(guard, found, loss);
+    const bool off = config->on_spike[0] == '\0' || strcmp(config->on_spike, "off") == 0;
+    if (!off) TRY(judge_spike(skip, guard, loss, config));
     guard->in_a_row = 0;
-    if (config->on_spike[0] == '\0' || strcmp(config->on_spike, "off") == 0) return STATUS_OK;
-    return judge_spike(skip, guard, loss, config);
+    return STATUS_OK;
 }
 
 double guard_metric(const Guard *guard)
@@ -73,14 +75,18 @@ double guard_metric(const Guard *guard)
     return guard->skipped > 0 ? (double)guard->skipped : (double)NAN;
 }
 
-Status guard_kept(const char *run, const char *folder, int64_t step)
+Status guard_keep(const Stage *stage, int64_t step, GuardSave *save, void *context)
 {
     char reason[STATUS_TEXT];
     status_keep(reason);
+    if (stage->last_step != step && save(context, step) != STATUS_OK) {
+        status_restore(reason);
+        return STATUS_DIVERGED;
+    }
     return status_fail(STATUS_DIVERGED,
                        "%.1000s; kept: %s/checkpoints/step-%06" PRId64
                        ", from which rlhf resume %s repeats it",
-                       reason, folder, step, run);
+                       reason, stage->folder, step, stage->run);
 }
 
 static Status write_text(Bytes *text, const Guard *guard)

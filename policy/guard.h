@@ -1,6 +1,7 @@
 /* Which updates of a network are made. One whose loss or gradient is not finite is left out and
  * counted; the third in a row ends the run. A loss far above its running mean (a spike) is left
- * out, ends the run or passes, as the settings say.
+ * out, ends the run or passes, as the settings say. One left out still draws the mean up, as if it
+ * had been the largest loss that passes: a loss that rose for good is taken again after some steps.
  *
  * A decision depends on the settings and on the state below, which stands in every checkpoint, so
  * a resumed run decides alike. */
@@ -8,6 +9,7 @@
 #define POLICY_GUARD_H
 
 #include "data/manifest.h"
+#include "data/stage.h"
 #include "data/status.h"
 #include "policy/optimiser.h"
 
@@ -38,9 +40,13 @@ bool not_finite(double x);
 Status guard_judge(bool *skip, Guard *guard, Status found, double loss,
                    const OptimiserConfig *config);
 
-/* The last failure, behind it where the state of `step`, just before it, was kept: below the
- * stage's `folder` of the run. */
-Status guard_kept(const char *run, const char *folder, int64_t step);
+/* Writes checkpoint `step`. */
+typedef Status GuardSave(void *context, int64_t step);
+
+/* After guard_judge ended the run: the state of `step`, just before it, is saved where it is not
+ * yet, so that going on from it repeats the failure. STATUS_DIVERGED with the same text, and behind
+ * it where the state is kept, if saving it succeeded. */
+Status guard_keep(const Stage *stage, int64_t step, GuardSave *save, void *context);
 
 /* Updates left out so far; NaN for none, so that nothing is written where nothing was left out. */
 double guard_metric(const Guard *guard);

@@ -112,8 +112,9 @@ static Status one_step(Loop *loop, int64_t step)
     return stage_record(job->stage, done, job->steps, batch.tokens, value, shown);
 }
 
-static Status checkpoint(Loop *loop, int64_t step)
+static Status checkpoint(void *context, int64_t step)
 {
+    Loop *loop = context;
     Stage *stage = loop->job->stage;
     char folder[STAGE_PATH], names[NETWORK_FILES_MAX + 1][128];
     const char *list[NETWORK_FILES_MAX + 1];
@@ -152,24 +153,15 @@ static Status count_tokens(Loop *loop, int64_t steps)
     return STATUS_OK;
 }
 
-/* A step whose update may not be made leaves the state before it in a checkpoint: going on from it
- * repeats the failure. */
-static Status keep_diverged(Loop *loop, int64_t step, Status status)
-{
-    if (status == STATUS_DIVERGED && loop->trainer.skipped) {
-        STATUS_ASIDE(checkpoint(loop, step));
-        status = guard_kept(loop->job->stage->run, loop->job->stage->folder, step);
-    }
-    return status_context(status, "step %" PRId64, step + 1);
-}
-
 static Status all_steps(Loop *loop)
 {
     LanguageStage *job = loop->job;
     TRY(start(loop));
     TRY(count_tokens(loop, job->stage->step));
     for (int64_t step = job->stage->step; step < job->steps; step++) {
-        TRY(keep_diverged(loop, step, one_step(loop, step)));
+        Status status = one_step(loop, step);
+        if (loop->trainer.refused) status = guard_keep(job->stage, step, checkpoint, loop);
+        TRY(status_context(status, "step %" PRId64, step + 1));
         const int64_t done = step + 1;
         const bool stop = done < job->steps && stage_should_stop(job->stage);
         if (stop || stage_checkpoint_due(job->stage)) TRY(checkpoint(loop, done));

@@ -232,12 +232,15 @@ Status trainer_step(double sums[TRAINER_SUMS], double *norm, Trainer *trainer,
                     TrainerLoss *loss, void *context, const OptimiserConfig *config, double rate)
 {
     *norm = NAN;
+    trainer->skipped = trainer->refused = false;
     Status found = trainer_gradient(sums, trainer, sequences, plan, index, count, loss, context);
+    for (int i = 0; found != STATUS_OK && i < TRAINER_SUMS; i++) sums[i] = NAN;
     if (found == STATUS_OK) found = gradient_norm(norm, trainer);
     if (found != STATUS_OK && found != STATUS_DIVERGED) return found;
     const double value = trainer->units > 0.0 ? sums[0] / trainer->units : sums[0];
-    TRY(guard_judge(&trainer->skipped, &trainer->guard, found, value, config));
-    if (trainer->skipped) return STATUS_OK;
+    const Status judged = guard_judge(&trainer->skipped, &trainer->guard, found, value, config);
+    trainer->refused = judged != STATUS_OK;
+    if (trainer->skipped) return judged;
 
     const double most = config->max_grad_norm;
     const double scale = most > 0.0 && *norm > most ? most / *norm : 1.0;

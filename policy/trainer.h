@@ -37,6 +37,7 @@ typedef struct Trainer {
     Guard guard;
     double units; /* tokens or pairs that sums[0] is of, for the guard; set before a step; 0: one */
     bool skipped; /* by the last trainer_step: nothing was updated */
+    bool refused; /* in the last trainer_step the guard ended the run: nothing was updated */
     int shards, threads;
     Model *gradient;  /* (shards) */
     struct TrainerWorker *worker; /* (threads) */
@@ -60,8 +61,10 @@ Status trainer_gradient(double sums[TRAINER_SUMS], Trainer *trainer, const Seque
 
 /* The above, then clip and AdamW at learning rate `rate`. *norm: global norm before clipping.
  * The guard judges loss and gradient (policy/guard.h); where it leaves the update out,
- * trainer->skipped is set, and sums and norm may be anything. The third loss or gradient in a
- * row that is not finite: STATUS_DIVERGED with the tensor's name; so is a weight after the update. */
+ * trainer->skipped is set, norm may be anything, and so may sums: NAN where there is no loss. The
+ * third loss or gradient in a row that is not finite: STATUS_DIVERGED with the tensor's name, and
+ * trainer->refused is set, as by a spike that ends the run. A weight that is not finite after the
+ * update: STATUS_DIVERGED alone. */
 Status trainer_step(double sums[TRAINER_SUMS], double *norm, Trainer *trainer,
                     const Sequences *sequences, const BlockPlan *plan, const int *index, int count,
                     TrainerLoss *loss, void *context, const OptimiserConfig *config, double rate);

@@ -226,8 +226,9 @@ static Status start_network(Training *t, const Model *policy)
     return status;
 }
 
-static Status commit(Training *t, int64_t step)
+static Status commit(void *context, int64_t step)
 {
+    Training *t = context;
     Stage *stage = t->job->stage;
     char folder[STAGE_PATH], names[NETWORK_FILES_MAX + 1][128];
     const char *list[NETWORK_FILES_MAX + 1];
@@ -295,13 +296,14 @@ static Status one_step(Training *t, int64_t step)
     const int pairs = minibatch_pairs(&t->batches, step);
     PreferenceLoss loss = {.config = &config->loss, .pairs = pairs, .score = t->train.score};
     double value[METRICS], sums[TRAINER_SUMS] = {0};
+    for (int i = 0; i < METRICS; i++) value[i] = NAN;
     value[RATE] = schedule_rate(&config->optimiser, step, t->steps);
     t->trainer.units = pairs;
     TRY(trainer_step(sums, &value[GRAD_NORM], &t->trainer, &t->train.answers, plan, t->block,
                      plan->blocks, preference_loss, &loss, &config->optimiser, value[RATE]));
     value[SKIPPED] = guard_metric(&t->trainer.guard);
     value[LOSS] = sums[0] / pairs;
-    describe(value, t, plan, pairs);
+    if (!not_finite(value[LOSS])) describe(value, t, plan, pairs);
     TRY(look_at_held_out(value, t, step + 1));
     const int64_t place = step % t->batches.steps_an_epoch;
     value[EPOCH] = (double)(step / t->batches.steps_an_epoch) +
@@ -313,22 +315,13 @@ static Status one_step(Training *t, int64_t step)
     return stage_record(t->job->stage, step + 1, t->steps, tokens, value, shown);
 }
 
-/* A step whose update may not be made leaves the state before it in a checkpoint: going on from it
- * repeats the failure. */
-static Status keep_diverged(Training *t, int64_t step, Status status)
-{
-    if (status == STATUS_DIVERGED && t->trainer.skipped) {
-        STATUS_ASIDE(commit(t, step));
-        status = guard_kept(t->job->stage->run, t->job->stage->folder, step);
-    }
-    return status_context(status, "step %" PRId64, step + 1);
-}
-
 static Status all_steps(Training *t)
 {
     Stage *stage = t->job->stage;
     for (int64_t step = stage->step; step < t->steps; step++) {
-        TRY(keep_diverged(t, step, one_step(t, step)));
+        Status status = one_step(t, step);
+        if (t->trainer.refused) status = guard_keep(stage, step, commit, t);
+        TRY(status_context(status, "step %" PRId64, step + 1));
         const int64_t done = step + 1;
         const bool stop = done < t->steps && stage_should_stop(stage);
         if (stop || stage_checkpoint_due(stage)) TRY(commit(t, done));

@@ -60,6 +60,68 @@ static void a_spike_is_what_the_settings_say(void **state)
     assert_false(judge(&guard, 1e6, &skip_spikes));
 }
 
+static void a_loss_that_rose_for_good_is_taken_again(void **state)
+{
+    (void)state;
+    Guard guard = {0};
+    warm_up(&guard, &skip_spikes);
+    int left_out = 0;
+    while (left_out < 100 && judge(&guard, 4.0, &skip_spikes)) left_out++;
+    assert_in_range(left_out, 10, 60);
+    assert_int_equal(guard.skipped, left_out);
+    for (int i = 0; i < GUARD_WARMUP; i++) assert_false(judge(&guard, 4.0, &skip_spikes));
+}
+
+static void a_spike_that_ends_the_run_leaves_the_guard_as_it_was(void **state)
+{
+    (void)state;
+    Guard guard = {0};
+    bool skip;
+    warm_up(&guard, &stop_at_spikes);
+    assert_true(judge(&guard, NAN, &stop_at_spikes));
+    const Guard before = guard;
+    assert_fails(guard_judge(&skip, &guard, STATUS_OK, 4.0, &stop_at_spikes), STATUS_DIVERGED,
+                 "the loss is 4, above 2.");
+    assert_memory_equal(&guard, &before, sizeof guard);
+    assert_false(judge(&guard, 2.0, &stop_at_spikes));
+    assert_int_equal(guard.in_a_row, 0);
+}
+
+/* Counts its calls; fails on request. */
+typedef struct Saves {
+    int calls;
+    bool fail;
+} Saves;
+
+static Status save(void *context, int64_t step)
+{
+    Saves *saves = context;
+    saves->calls++;
+    assert_int_equal(step, 7);
+    return saves->fail ? status_fail(STATUS_IO, "the disk is full") : STATUS_OK;
+}
+
+static void only_a_checkpoint_that_was_saved_is_said_to_be_kept(void **state)
+{
+    (void)state;
+    Stage stage = {.run = "runs/a", .folder = "runs/a/sft", .last_step = 5};
+    Saves saves = {.fail = true};
+    assert_int_equal(status_fail(STATUS_DIVERGED, "too much"), STATUS_DIVERGED);
+    assert_int_equal(guard_keep(&stage, 7, save, &saves), STATUS_DIVERGED);
+    assert_string_equal(status_message(), "too much");
+
+    saves.fail = false;
+    const char *kept = "too much; kept: runs/a/sft/checkpoints/step-000007, from which rlhf resume "
+                       "runs/a repeats it";
+    assert_fails(guard_keep(&stage, 7, save, &saves), STATUS_DIVERGED, kept);
+    assert_int_equal(saves.calls, 2);
+
+    stage.last_step = 7; /* saved before: not again */
+    assert_int_equal(status_fail(STATUS_DIVERGED, "too much"), STATUS_DIVERGED);
+    assert_fails(guard_keep(&stage, 7, save, &saves), STATUS_DIVERGED, kept);
+    assert_int_equal(saves.calls, 2);
+}
+
 static void a_checkpoint_keeps_what_decides(void **state)
 {
     (void)state;
@@ -89,6 +151,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_third_in_a_row_that_is_not_finite_ends_the_run),
         cmocka_unit_test(a_spike_is_what_the_settings_say),
+        cmocka_unit_test(a_loss_that_rose_for_good_is_taken_again),
+        cmocka_unit_test(a_spike_that_ends_the_run_leaves_the_guard_as_it_was),
+        cmocka_unit_test(only_a_checkpoint_that_was_saved_is_said_to_be_kept),
         cmocka_unit_test_setup_teardown(a_checkpoint_keeps_what_decides, make_folder, drop_folder),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

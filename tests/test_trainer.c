@@ -267,14 +267,17 @@ static void a_gradient_that_is_not_finite_is_named_and_nothing_moves(void **stat
     for (int i = 1; i < GUARD_IN_A_ROW; i++) {
         assert_ok(world_step(&world, sums, &norm));
         assert_true(world.trainer.skipped);
+        assert_false(world.trainer.refused);
         assert_int_equal(world.trainer.guard.skipped, i);
     }
     assert_fails(world_step(&world, sums, &norm), STATUS_DIVERGED,
                  "3 updates in a row were not finite: gradient of transformer.wte.weight is not "
                  "finite");
+    assert_true(world.trainer.refused);
     assert_int_equal(world.trainer.adamw.step, 0);
     world.model.weight.norm_bias[0] = bias;
     assert_ok(world_step(&world, sums, &norm));
+    assert_false(world.trainer.refused);
     assert_false(world.trainer.skipped);
     assert_int_equal(world.trainer.guard.in_a_row, 0);
     assert_int_equal(world.trainer.adamw.step, 1);
@@ -326,6 +329,12 @@ static void the_first_failing_block_is_reported_whatever_the_threads(void **stat
         assert_fails(trainer_gradient(sums, &world.trainer, &world.sequences, &world.plan,
                                       world.index, BLOCKS, refuse, NULL),
                      STATUS_DIVERGED, expected);
+        /* The step that is left out for it has no loss to show. */
+        double norm;
+        assert_ok(trainer_step(sums, &norm, &world.trainer, &world.sequences, &world.plan,
+                               world.index, BLOCKS, refuse, NULL, &world.config, 1e-2));
+        assert_true(world.trainer.skipped);
+        assert_true(isnan(sums[0]) && isnan(sums[TRAINER_SUMS - 1]) && isnan(norm));
         world_close(&world);
     }
 }
