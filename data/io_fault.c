@@ -65,12 +65,12 @@ static bool parse_kind(const char **kind, const char *name)
 /* KIND:N:ACTION[:persist] */
 static bool plan_from(const char *text)
 {
-    char kind[KIND_TEXT], action[KIND_TEXT], persist[KIND_TEXT] = "", more;
+    char kind[KIND_TEXT], action[KIND_TEXT];
     long call;
-    const int parts =
-        sscanf(text, "%15[a-z]:%ld:%15[A-Za-z]:%15[a-z]%c", kind, &call, action, persist, &more);
-    const bool persistent = parts == 4 && strcmp(persist, "persist") == 0;
-    if ((parts != 3 && !persistent) || call < 1) return false;
+    int used;
+    if (sscanf(text, "%15[a-z]:%ld:%15[A-Za-z]%n", kind, &call, action, &used) != 3) return false;
+    const bool persistent = strcmp(text + used, ":persist") == 0;
+    if ((text[used] != '\0' && !persistent) || call < 1) return false;
     if (!parse_kind(&fault_kind, kind) || !parse_action(&fault_action, action)) return false;
     fault_countdown = call;
     fault_persistent = persistent;

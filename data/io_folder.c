@@ -235,8 +235,8 @@ Status io_lock_holder(bool *held, char line[IO_HOLDER], const char *path)
 {
     *held = false;
     line[0] = '\0';
-    if (!io_exists(path)) return STATUS_OK;
-    const int file = call_open(path, O_RDONLY | O_NOFOLLOW);
+    const int file = call_open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+    if (file < 0 && errno == ENOENT) return STATUS_OK;
     if (file < 0) return call_fail(STATUS_IO, path, "open");
     *held = flock(file, LOCK_SH | LOCK_NB) < 0 && errno == EWOULDBLOCK;
     read_holder(line, file);

@@ -108,7 +108,7 @@ Status run_dir_add_life(const RunDir *run, const char *entry)
     return status;
 }
 
-/* The life's members, then how it ended. */
+/* The life's members, then how it ended; what an earlier end said is replaced. */
 static void write_ended(JsonWriter *writer, Json life, int exit_status, const char *reason)
 {
     char now_text[32];
@@ -117,7 +117,8 @@ static void write_ended(JsonWriter *writer, Json life, int exit_status, const ch
     strftime(now_text, sizeof now_text, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
     json_open(writer, NULL, '{');
     for (Json member = json_first(life); member.item != NULL; member = json_next(member)) {
-        json_put_value(writer, json_key(member), member);
+        const char *key = json_key(member);
+        if (strcmp(key, "end") != 0) json_put_value(writer, key, member);
     }
     json_open(writer, "end", '{');
     json_put_text(writer, "time", now_text);

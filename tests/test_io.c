@@ -297,9 +297,50 @@ static void a_lock_dies_with_its_holder(void **state)
     io_unlock(lock);
 }
 
+/* In a process of its own: the environment is looked at once, at the first call. */
+static bool plan_is_read(const char *plan)
+{
+    const pid_t child = fork();
+    if (child == 0) {
+        if (setenv("RLHF_IO_FAULT", plan, 1) != 0) _exit(2);
+        _exit(io_remove("/tmp/rlhf-no-such-file") == STATUS_OK ? 0 : 1);
+    }
+    int result;
+    assert_int_equal(waitpid(child, &result, 0), child);
+    assert_true(WIFEXITED(result) && WEXITSTATUS(result) < 2);
+    return WEXITSTATUS(result) == 0;
+}
+
+static void a_fault_plan_is_read_whole_or_refused(void **state)
+{
+    (void)state;
+    assert_true(plan_is_read("write:3:EIO"));
+    assert_true(plan_is_read("write:3:EIO:persist"));
+    assert_true(plan_is_read("any:99:kill"));
+    static const char *const wrong[] = {
+        "",
+        "write",
+        "write:3",
+        "write:3:",
+        "write:0:EIO",
+        "write:3:EIO:",
+        "write:3:EIO:PERSIST",
+        "write:3:EIO:persistent",
+        "write:3:EIO:persist ",
+        "write:3:EIO42",
+        "write:3:EIO ",
+        "write:3:NONE",
+        "writes:3:EIO",
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        if (plan_is_read(wrong[i])) fail_msg("\"%s\" is read", wrong[i]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_fault_plan_is_read_whole_or_refused), /* before any call of this one */
         cmocka_unit_test(digest_is_xxh3_and_survives_its_text),
         cmocka_unit_test_setup_teardown(publish_replaces_and_leaves_one_file, make_folder,
                                         drop_folder),

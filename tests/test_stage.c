@@ -6,6 +6,7 @@
 #include "data/stage.h"
 
 #include <errno.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 static const MetricInfo infos[] = {
@@ -650,6 +651,12 @@ static void a_life_says_how_it_ended(void **state)
     assert_int_equal(life.exit_status, STATUS_STOPPED);
     assert_string_equal(life.reason, "SIGTERM");
 
+    /* Ended once more: one end stands, the last. */
+    assert_ok(run_dir_end_life(&dir, STATUS_STOPPED, "SIGINT"));
+    assert_ok(run_dir_last_life(&life, run));
+    assert_string_equal(life.reason, "SIGINT");
+    assert_ok(run_dir_end_life(&dir, STATUS_STOPPED, "SIGTERM"));
+
     /* The next one has not, and the first keeps its end. */
     assert_ok(run_dir_add_life(&dir, entry));
     assert_ok(run_dir_last_life(&life, run));
@@ -681,6 +688,13 @@ static void the_holder_of_a_lock_is_told(void **state)
     run_dir_close(&dir);
     assert_ok(io_lock_holder(&held, line, lock));
     assert_false(held);
+
+    /* What is no file does not make anybody wait. */
+    assert_ok(io_remove(lock));
+    assert_int_equal(mkfifo(lock, 0600), 0);
+    assert_ok(io_lock_holder(&held, line, lock));
+    assert_false(held);
+    assert_ok(io_remove(lock));
 }
 
 static void a_path_that_does_not_fit_is_refused(void **state)
