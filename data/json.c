@@ -338,7 +338,7 @@ bool json_is_plain(const char *text)
     return left == 0;
 }
 
-static Status find_member(Json *member, Json object, const char *key)
+Status json_get(Json *member, Json object, const char *key)
 {
     *member = (Json){0};
     if (json_kind(object) != JSON_OBJECT) return fail_kind(object, "an object");
@@ -350,20 +350,20 @@ static Status find_member(Json *member, Json object, const char *key)
 Status json_get_number(double *out, Json object, const char *key)
 {
     Json member;
-    TRY(find_member(&member, object, key));
+    TRY(json_get(&member, object, key));
     return json_number(out, member);
 }
 
 Status json_get_integer(int64_t *out, Json object, const char *key)
 {
     Json member;
-    TRY(find_member(&member, object, key));
+    TRY(json_get(&member, object, key));
     return json_integer(out, member);
 }
 
 Status json_get_text(const char **out, Json object, const char *key)
 {
     Json member;
-    TRY(find_member(&member, object, key));
+    TRY(json_get(&member, object, key));
     return json_text(out, member);
 }

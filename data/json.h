@@ -51,7 +51,9 @@ Status json_number(double *out, Json value);
 Status json_integer(int64_t *out, Json value); /* |x| <= 2^53 */
 Status json_bool(bool *out, Json value);
 Status json_text(const char **out, Json value); /* UTF-8, lives with the document */
-/* The same on a member that must be there. */
+/* A member that must be there; *member has no item where it fails. */
+Status json_get(Json *member, Json object, const char *key);
+/* Typed access to such a member. */
 Status json_get_number(double *out, Json object, const char *key);
 Status json_get_integer(int64_t *out, Json object, const char *key);
 Status json_get_text(const char **out, Json object, const char *key);

@@ -85,16 +85,10 @@ static Status read_count(int *count, Json value)
     return STATUS_OK;
 }
 
-static Status get(Json *value, Json object, const char *key)
-{
-    *value = json_find(object, key);
-    return value->item != NULL ? STATUS_OK : json_fail(object, "%s: missing", key);
-}
-
 static Status get_count(int *count, Json object, const char *key)
 {
     Json value;
-    TRY(get(&value, object, key));
+    TRY(json_get(&value, object, key));
     return read_count(count, value);
 }
 
@@ -113,7 +107,7 @@ static Status read_between(double *number, Json value, double low, double high)
 static Status get_between(double *number, Json object, const char *key, double low, double high)
 {
     Json value;
-    TRY(get(&value, object, key));
+    TRY(json_get(&value, object, key));
     return read_between(number, value, low, high);
 }
 
@@ -129,12 +123,11 @@ static Status read_reliability(Calibration *calibration, Json list)
 {
     TRY(expect_items(list, CALIBRATION_BINS));
     ReliabilityBin *bin = calibration->reliability;
-    int pairs = 0;
+    int64_t pairs = 0;
     for (Json item = json_first(list); item.item != NULL; item = json_next(item), bin++) {
         TRY(get_count(&bin->pairs, item, "pairs"));
         TRY(get_between(&bin->confidence, item, "confidence", 0.5, 1.0));
         TRY(get_between(&bin->accuracy, item, "accuracy", 0.0, 1.0));
-        if (bin->pairs > calibration->pairs - pairs) break;
         pairs += bin->pairs;
     }
     if (pairs != calibration->pairs) {
@@ -146,8 +139,8 @@ static Status read_reliability(Calibration *calibration, Json list)
 static Status read_margins(Calibration *calibration, Json root)
 {
     Json accuracy, pairs;
-    TRY(get(&accuracy, root, "margin_accuracy"));
-    TRY(get(&pairs, root, "margin_pairs"));
+    TRY(json_get(&accuracy, root, "margin_accuracy"));
+    TRY(json_get(&pairs, root, "margin_pairs"));
     TRY(expect_items(accuracy, MARGIN_BINS));
     TRY(expect_items(pairs, MARGIN_BINS));
     accuracy = json_first(accuracy);

@@ -92,6 +92,8 @@ static void a_file_that_is_not_one_is_refused(void **state)
         {"\"pairs\": 300", "\"pairs\": -1", "json:3:3: expected a count, found -1"},
         {"\"pairs\": 300", "\"pairs\": 299", "the bins do not hold 299 pairs together"},
         {"\"pairs\": 300", "\"pairs\": 301", "the bins do not hold 301 pairs together"},
+        /* what all bins but the last hold */
+        {"\"pairs\": 300", "\"pairs\": 232", "the bins do not hold 232 pairs together"},
         {"\"pairs\": 300", "\"pairs\": \"many\"", "expected an integer, found text"},
         {"\"gold_std\": 0.9", "\"gold_std\": -0.9", "-0.9 is not in [0, inf]"},
         {"\"gold_spearman\": 0.62", "\"gold_spearman\": 6.2", "6.2 is not in [-1, 1]"},
