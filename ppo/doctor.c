@@ -70,11 +70,9 @@ double doctor_first(const MetricColumns *columns, const char *name)
 
 static Status read_settings(DoctorSettings *settings, Json root)
 {
-    const Json ppo = json_find(root, "ppo");
-    TRY(json_get_number(&settings->kl_coef, ppo, "kl_coef"));
-    TRY(json_get_number(&settings->learning_rate, ppo, "learning_rate"));
-    TRY(json_get_number(&settings->critic_warmup, ppo, "critic_warmup"));
-    return json_get_number(&settings->rollouts, ppo, "rollouts");
+    Json ppo;
+    TRY(json_get(&ppo, root, "ppo"));
+    return json_get_number(&settings->critic_warmup, ppo, "critic_warmup");
 }
 
 static Status open_settings(Examination *examination)

@@ -2,6 +2,7 @@
  * the last few steps, so that one unlucky batch raises nothing, against a range of its own or
  * against what it was in the first step, where the policy is still the reference. */
 #include "ppo/doctor_checks.h"
+#include "ppo/doctor_pairs.h"
 #include "ppo/ppo_metrics.h"
 
 #include "data/io.h"
@@ -128,10 +129,10 @@ static const double *column_of(const MetricColumns *columns, PpoMetric metric)
     return metric_column(columns, ppo_metrics.metrics[metric].name);
 }
 
-static void note_range(Examination *e, const Level *level, const double *value, int rows)
+static void note_range(Examination *e, const Level *level, const double *value, int after, int rows)
 {
     double low = INFINITY, high = -INFINITY;
-    for (int i = level->after; i < rows; i++) {
+    for (int i = after; i < rows; i++) {
         const double now = mean_until(value, i, level->window);
         low = fmin(low, now);
         high = fmax(high, now);
@@ -147,6 +148,8 @@ static void look_at_level(Examination *e, const Level *level, const MetricColumn
     if (value == NULL || columns->rows <= after) return;
     const double unit = level->relative ? value[0] : 1.0;
     const double low = level->low * unit, high = level->high * unit;
+    char mean[32] = "";
+    if (level->window > 1) snprintf(mean, sizeof mean, " (mean of %d steps)", level->window);
     for (int i = after; i < columns->rows; i++) {
         const double now = mean_until(value, i, level->window);
         if (!is_outside(now, low, high)) continue;
@@ -154,10 +157,10 @@ static void look_at_level(Examination *e, const Level *level, const MetricColumn
         doctor_note(e->diagnosis, &level->check, true, columns->step[i],
                     "%s is %.3g at step %lld, %s %.3g%s", ppo_metrics.metrics[level->metric].name,
                     now, (long long)columns->step[i], below ? "below" : "above", below ? low : high,
-                    level->window > 1 ? " (mean of 5 steps)" : "");
+                    mean);
         return;
     }
-    note_range(e, level, value, columns->rows);
+    note_range(e, level, value, after, columns->rows);
 }
 
 /* ---- over-optimisation ---- */
@@ -269,9 +272,22 @@ static Status look_at_end(Examination *e, const MetricColumns *columns)
     return STATUS_OK;
 }
 
+/* Where the label stage is not looked at, nobody has counted yet. */
+static Status count_labelled(Examination *e)
+{
+    char path[PATH_TEXT];
+    LabelView view;
+    TRY(path_join(path, e->run, "label/comparisons.h5"));
+    if (!isnan(e->labelled) || !io_exists(path)) return STATUS_OK;
+    TRY(doctor_view_labels(&view, e->run));
+    e->labelled = 2.0 * view.pairs;
+    return STATUS_OK;
+}
+
 Status doctor_ppo(Examination *e)
 {
     MetricColumns columns = {0};
+    TRY(count_labelled(e));
     TRY(doctor_journal(&columns, e, "ppo"));
     for (size_t i = 0; i < sizeof levels / sizeof levels[0]; i++) {
         look_at_level(e, &levels[i], &columns);

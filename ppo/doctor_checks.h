@@ -8,10 +8,7 @@
 
 /* The settings that checks lean on, from config.json. */
 typedef struct DoctorSettings {
-    double kl_coef;       /* ppo.kl_coef */
-    double learning_rate; /* ppo.learning_rate */
     double critic_warmup; /* ppo.critic_warmup */
-    double rollouts;      /* ppo.rollouts */
 } DoctorSettings;
 
 typedef struct Examination {

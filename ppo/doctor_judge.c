@@ -2,14 +2,11 @@
  * reward model that has learned nothing is told apart by what it knows of its own training pairs:
  * learned by heart, the labels are too few or contradict each other; not even that, it was hardly
  * trained. */
-#include "data/io.h"
-#include "data/json.h"
 #include "ppo/doctor_checks.h"
 #include "ppo/doctor_pairs.h"
+#include "reward/calibration_file.h"
 
 #include <math.h>
-
-enum { CALIBRATION_BYTES = 1 << 20 };
 
 /* Below about two thousand comparisons reward models are near chance (Gao et al. 2022, section 3);
  * half of that leaves room for small worlds. */
@@ -110,22 +107,6 @@ static const Check shifted = {"reward", "best-of-n", FINDING_ALARM,
                               "among good answers, where best-of-n and PPO choose, it guesses",
                               "--set label.pairs=... (more), ppo.kl_coef=... (higher)"};
 
-static Status read_reported(double *accuracy, const char *run)
-{
-    char path[PATH_TEXT];
-    JsonDocument *document;
-    *accuracy = NAN;
-    TRY(path_join(path, run, "reward/calibration.json"));
-    if (!io_exists(path)) return STATUS_OK;
-    TRY(json_read(&document, STATUS_DATA, path, CALIBRATION_BYTES));
-    const Json value = json_find(json_root(document), "accuracy");
-    Status status = STATUS_OK;
-    if (value.item != NULL && json_kind(value) == JSON_NUMBER)
-        status = json_number(accuracy, value);
-    json_free(document);
-    return status;
-}
-
 static void note_labels(Diagnosis *diagnosis, const LabelView *labels, const JudgeView *judge)
 {
     doctor_note(diagnosis, who_is_to_blame(labels, judge), judge->accuracy < hardly_better, 0,
@@ -158,11 +139,12 @@ Status doctor_reward(Examination *examination)
 {
     LabelView labels;
     JudgeView judge;
-    double reported;
+    CalibrationFile file;
     TRY(doctor_view_labels(&labels, examination->run));
     TRY(doctor_view_judge(&judge, examination->run));
-    TRY(read_reported(&reported, examination->run));
+    TRY(calibration_read(&file, examination->run));
     if (judge.pairs == 0) return STATUS_OK;
+    const double reported = file.calibration.accuracy;
     const bool misused = fabs(judge.accuracy - reported) > as_reported;
     doctor_note(examination->diagnosis, &same_as_trained, misused, 0,
                 "training reports %.1f %% of held-out labels; scored as PPO does, %.1f %%",

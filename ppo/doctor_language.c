@@ -68,7 +68,9 @@ static Status read_task(TaskConfig *config, const char *run)
     section.name = "";
     const ConfigTable table = {&section, 1};
     config_defaults(&table, config);
-    const Status status = config_apply(&table, config, json_find(json_root(document), "task"));
+    Json settings;
+    Status status = json_get(&settings, json_root(document), "task");
+    if (status == STATUS_OK) status = config_apply(&table, config, settings);
     json_free(document);
     return status;
 }

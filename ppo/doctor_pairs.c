@@ -188,7 +188,6 @@ static Status view_judge(JudgeView *view, Judged *held_out, Judged *trained, con
     for (int i = 0; i < held_out->count; i++) held_out->size[i] = NAN; /* in place of gold */
     Calibration calibration;
     calibrate(&calibration, held_out->gap, held_out->size, held_out->count, NAN);
-    view->nll = calibration.nll;
     view->ece = calibration.ece;
     return STATUS_OK;
 }
@@ -206,7 +205,6 @@ static Status read_model(Model *model, const char *run)
 Status doctor_view_judge(JudgeView *view, const char *run)
 {
     *view = (JudgeView){.accuracy = NAN,
-                        .nll = NAN,
                         .ece = NAN,
                         .clear = NAN,
                         .top = NAN,

@@ -15,7 +15,7 @@ typedef struct LabelView {
 /* Of the scores, on the scale that the model was trained on; NaN where no pairs say it. */
 typedef struct JudgeView {
     int pairs;             /* held-out pairs behind the numbers */
-    double accuracy, nll, ece; /* against held-out labels */
+    double accuracy, ece;  /* against held-out labels */
     double trained;        /* accuracy on as many pairs that it was trained on */
     double clear;          /* accuracy on the fifth of held-out pairs with the widest gaps */
     double clear_expected; /* what the model itself expects there: its mean confidence */

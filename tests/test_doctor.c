@@ -25,9 +25,7 @@ static void run_open(Run *run)
     char path[PATH_TEXT];
     assert_ok(path_join(path, run->path, "ppo"));
     assert_ok(io_make_folder(path));
-    put(run, "config.json",
-        "{\"ppo\": {\"kl_coef\": 0.1, \"learning_rate\": 0.001, \"critic_warmup\": 0, "
-        "\"rollouts\": 64}}\n");
+    put(run, "config.json", "{\"ppo\": {\"critic_warmup\": 0}}\n");
 }
 
 static void run_close(Run *run)
@@ -201,6 +199,28 @@ static void a_critic_that_has_just_begun_is_left_in_peace(void **state)
     run_close(&run);
 }
 
+static void ranges_and_windows_are_told_as_they_are_judged(void **state)
+{
+    (void)state;
+    Run run;
+    run_open(&run);
+    put(&run, "config.json", "{\"ppo\": {\"critic_warmup\": 5}}\n");
+    for (int step = 1; step <= 25; step++) {
+        Step now = sound(step);
+        if (step <= 11) now.value = -3; /* the means from step 16 on hold none of these */
+        if (step == 20) now.approxkl = 0.2;
+        if (step >= 15) now.clipfrac = 0.4;
+        run_add(&run, step, now);
+    }
+    const Diagnosis diagnosis = run_examine(&run, NULL);
+    assert_string_equal(named(&diagnosis, "value")->evidence, "val/explained_var from 0.6 to 0.6");
+    assert_string_equal(named(&diagnosis, "step-size")->evidence,
+                        "policy/approxkl_avg is 0.2 at step 20, above 0.1");
+    assert_string_equal(named(&diagnosis, "clip-fraction")->evidence,
+                        "policy/clipfrac_avg is 0.33 at step 18, above 0.3 (mean of 5 steps)");
+    run_close(&run);
+}
+
 static void samples_of_another_temperature_are_seen(void **state)
 {
     (void)state;
@@ -314,7 +334,7 @@ static void label_gates_blame_pairs_and_length(void **state)
  */
 enum { PAIRS = 1112, LAST = 30 };
 
-static Diagnosis travel(double speed, double yield_kept)
+static Diagnosis travel(double speed, double yield_kept, const char *stage)
 {
     Run run;
     run_open(&run);
@@ -328,7 +348,7 @@ static Diagnosis travel(double speed, double yield_kept)
         now.score = now.kl <= 6 ? best : best * yield_kept;
         run_add(&run, step, now);
     }
-    const Diagnosis diagnosis = run_examine(&run, NULL);
+    const Diagnosis diagnosis = run_examine(&run, stage);
     run_close(&run);
     return diagnosis;
 }
@@ -336,7 +356,8 @@ static Diagnosis travel(double speed, double yield_kept)
 static void overoptimisation_needs_distance_and_a_falling_yield(void **state)
 {
     (void)state;
-    const Diagnosis near = travel(0.2, 0.5), sound_far = travel(0.4, 1.0), lost = travel(0.4, 0.8);
+    const Diagnosis near = travel(0.2, 0.5, NULL), sound_far = travel(0.4, 1.0, NULL),
+                    lost = travel(0.4, 0.8, NULL);
     assert_int_equal(named(&near, "over-optimisation")->mark, FINDING_FINE);
     assert_int_equal(named(&sound_far, "over-optimisation")->mark, FINDING_FINE);
     /* mean of five steps: 0.4 (step - 3) > 6.6014 from step 20 on */
@@ -345,6 +366,19 @@ static void overoptimisation_needs_distance_and_a_falling_yield(void **state)
     assert_non_null(strstr(named(&lost, "over-optimisation")->evidence,
                            "at step 20 6.8 nats from SFT, 6.6 are covered by 2000 labelled"));
     assert_non_null(strstr(named(&near, "over-optimisation")->evidence, "at most 5.4 nats"));
+}
+
+static void overoptimisation_is_seen_where_ppo_alone_is_looked_at(void **state)
+{
+    (void)state;
+    const Diagnosis whole = travel(0.4, 0.8, NULL), alone = travel(0.4, 0.8, "ppo");
+    const Finding *finding = named(&alone, "over-optimisation");
+    assert_int_equal(finding->mark, FINDING_ALARM);
+    assert_int_equal(finding->step, 20);
+    assert_string_equal(finding->evidence, named(&whole, "over-optimisation")->evidence);
+    for (int i = 0; i < alone.count; i++) {
+        assert_string_equal(alone.finding[i].stage, "ppo");
+    }
 }
 
 /* ---- the rest ---- */
@@ -394,9 +428,32 @@ static void what_cannot_be_read_is_refused(void **state)
     run_open(&run);
     put(&run, "ppo/metrics.jsonl", "{\"step\":1}\n{\"step\":}\n{\"step\":3}\n");
     assert_fails(doctor_examine(&diagnosis, run.path, NULL), STATUS_DATA, "metrics.jsonl:2");
-    put(&run, "config.json", "{\"ppo\": {\"kl_coef\": \"much\"}}\n");
+    put(&run, "config.json", "{\"ppo\": {\"critic_warmup\": \"much\"}}\n");
     assert_fails(doctor_examine(&diagnosis, run.path, NULL), STATUS_DATA,
-                 "kl_coef: expected a number");
+                 "critic_warmup: expected a number");
+    run_close(&run);
+}
+
+static void settings_that_are_missing_are_named_with_their_place(void **state)
+{
+    (void)state;
+    Run run;
+    Diagnosis diagnosis;
+    char path[PATH_TEXT];
+    run_open(&run);
+    put(&run, "config.json", "{}\n");
+    assert_fails(doctor_examine(&diagnosis, run.path, NULL), STATUS_DATA,
+                 "config.json:1:1: ppo: missing");
+    put(&run, "config.json", "[]\n");
+    assert_fails(doctor_examine(&diagnosis, run.path, NULL), STATUS_DATA,
+                 "config.json:1:1: expected an object, found an array");
+    put(&run, "config.json", "{\"ppo\": {\"critic_warmup\": 0}}\n");
+    assert_ok(path_join(path, run.path, "pretrain"));
+    assert_ok(io_make_folder(path));
+    put(&run, "pretrain/manifest.json", "{}\n");
+    put(&run, "pretrain/metrics.jsonl", "{\"step\":1,\"loss\":2}\n");
+    assert_fails(doctor_examine(&diagnosis, run.path, "pretrain"), STATUS_DATA,
+                 "config.json:1:1: task: missing");
     run_close(&run);
 }
 
@@ -407,14 +464,17 @@ int main(void)
         cmocka_unit_test(every_alarm_names_its_first_step),
         cmocka_unit_test(one_unlucky_batch_raises_nothing),
         cmocka_unit_test(a_critic_that_has_just_begun_is_left_in_peace),
+        cmocka_unit_test(ranges_and_windows_are_told_as_they_are_judged),
         cmocka_unit_test(samples_of_another_temperature_are_seen),
         cmocka_unit_test(a_score_that_stands_still_is_no_progress),
         cmocka_unit_test(labels_are_counted_and_measured),
         cmocka_unit_test(label_gates_blame_pairs_and_length),
         cmocka_unit_test(overoptimisation_needs_distance_and_a_falling_yield),
+        cmocka_unit_test(overoptimisation_is_seen_where_ppo_alone_is_looked_at),
         cmocka_unit_test(gates_come_before_alarms_and_early_before_late),
         cmocka_unit_test(a_stage_that_gave_up_is_named),
         cmocka_unit_test(what_cannot_be_read_is_refused),
+        cmocka_unit_test(settings_that_are_missing_are_named_with_their_place),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

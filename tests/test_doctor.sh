@@ -99,8 +99,10 @@ for path in glob.glob("a/*/metrics.jsonl"):
             file.write(json.dumps(kept) + "\n")
 with open("a/reward/calibration.json") as file:
     calibration = json.load(file)
-for name in ("gold_accuracy", "ceiling", "gold_spearman", "margin_accuracy", "margin_pairs"):
+for name in ("gold_accuracy", "ceiling", "gold_spearman", "gold_std"):
     calibration[name] = None
+calibration["margin_accuracy"] = [None] * len(calibration["margin_accuracy"])
+calibration["margin_pairs"] = [0] * len(calibration["margin_pairs"])
 with open("a/reward/calibration.json", "w") as file:
     json.dump(calibration, file)
 with h5py.File("a/label/comparisons.h5", "r+") as file:
