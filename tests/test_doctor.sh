@@ -34,6 +34,7 @@ says err "likely the language model knows hardly more than how often each token 
 says err "rlhf doctor gated says more, --force goes on"
 [ -e gated/ppo ] && fail "PPO began behind a failed gate"
 expect 9 resume gated
+expect 9 ppo gated
 expect 0 resume gated --until ppo --force
 says err "PPO goes on, by --force"
 cmp -s a/ppo/metrics.jsonl gated/ppo/metrics.jsonl || fail "gates change PPO"

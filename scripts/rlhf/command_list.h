@@ -4,7 +4,7 @@
 
 #include "scripts/rlhf/cli.h"
 
-CommandRun command_run, command_resume, command_stage;          /* run.c */
+CommandRun command_run, command_resume, command_stage;          /* run_command.c */
 CommandRun command_status;                                      /* status.c */
 CommandRun command_watch;                                       /* watch_command.c */
 CommandRun command_metrics;                                     /* metrics_command.c */

@@ -6,6 +6,11 @@
     {                                                                                              \
         "--json", NULL, NULL, "machine-readable"                                                   \
     }
+#define FLAG_FORCE                                                                                 \
+    {                                                                                              \
+        "--force", NULL, NULL,                                                                     \
+            "go on to PPO although a gate of rlhf doctor failed (exit status 9)"                   \
+    }
 #define FLAG_SET                                                                                   \
     {                                                                                              \
         "--set", NULL, "A=B", "change a setting or an option; may be repeated"                     \
@@ -20,7 +25,7 @@ static const Flag run_flags[] = {
     {"--resume", NULL, NULL, "go on where the run stopped; start where there is none"},
     {"--restart", NULL, "[STAGE]", "do STAGE and all after it again (default: everything)"},
     {"--break", NULL, "FAULT", "make a known mistake on purpose, see rlhf break --list"},
-    {"--force", NULL, NULL, "go on to PPO although a gate of rlhf doctor failed (exit status 9)"},
+    FLAG_FORCE,
     {"--dry-run", NULL, NULL, "say what would run, how long, how much disk and memory"},
     {"--max-hours", NULL, "H", "commit and stop after so many hours (exit status 75)"},
     {"--json", NULL, NULL, "print the scorecard instead of the tables"},
@@ -30,7 +35,7 @@ static const Flag run_flags[] = {
 static const Flag resume_flags[] = {
     FLAG_SET,
     {"--until", NULL, "STAGE", "stop after this stage"},
-    {"--force", NULL, NULL, "go on to PPO although a gate of rlhf doctor failed (exit status 9)"},
+    FLAG_FORCE,
     {"--max-hours", NULL, "H", "commit and stop after so many hours (exit status 75)"},
     {"--json", NULL, NULL, "print the scorecard instead of the tables"},
     {0},
@@ -48,6 +53,7 @@ static const Flag ppo_flags[] = {
     FLAG_SET,
     {"--break", NULL, "FAULT", "make a known mistake on purpose, see rlhf break --list"},
     {"--restart", NULL, NULL, "do it again although it is finished"},
+    FLAG_FORCE,
     {"--max-hours", NULL, "H", "commit and stop after so many hours (exit status 75)"},
     {"--from-rollouts", NULL, "K",
      "only repeat the updates from the nearest checkpoint up to K and compare; changes nothing"},
