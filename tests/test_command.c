@@ -354,6 +354,8 @@ static void numbers_are_short(void **state)
     assert_string_equal(bytes_text_of(text, 2e8), "200 MB");
     assert_string_equal(clock_text(text, 65), "1:05");
     assert_string_equal(clock_text(text, 7384), "2:03:04");
+    assert_string_equal(clock_text(text, 1e9), "999:59:59");
+    assert_string_equal(clock_text(text, NAN), "0:00");
 }
 
 /* Four columns by one row: a rising line from the lower left to the upper right dot. */

@@ -54,11 +54,6 @@ static Status read_size(BestOfSize *size, Json object)
 static Status read_best_of_n(Scorecard *card, Json best)
 {
     if (best.item == NULL) return STATUS_OK;
-    int64_t pool, prompts;
-    TRY(json_get_integer(&pool, best, "pool"));
-    TRY(json_get_integer(&prompts, best, "prompts"));
-    card->pool = (int)pool;
-    card->pool_prompts = (int)prompts;
     const Json sizes = json_find(best, "sizes");
     if (sizes.item == NULL) return json_fail(best, "sizes: missing");
     for (Json s = json_first(sizes); s.item != NULL; s = json_next(s)) {

@@ -30,7 +30,6 @@ typedef struct Scorecard {
     Estimate win_rate; /* PPO over SFT */
     double accuracy, gold_accuracy, ceiling; /* of the reward model */
     int sizes;                               /* 0: best-of-n was not measured */
-    int pool, pool_prompts;                  /* answers a prompt, prompts */
     BestOfSize best[SCORECARD_SIZES];        /* (sizes) in ascending n */
 } Scorecard;
 

@@ -8,6 +8,7 @@
 #include "scripts/rlhf/run.h"
 #include "scripts/rlhf/terminal.h"
 
+#include <math.h>
 #include <string.h>
 
 const char *const stage_state_names[] = {"not begun", "begun", "finished", "changed"};
@@ -107,6 +108,15 @@ Status run_status_describe(Bytes *line, const RunStatus *run, const char *path)
     return bytes_print(line, "; go on with: rlhf resume %s", path);
 }
 
+double stage_seconds_left(const StageStatus *stage)
+{
+    const StageTimes *times = &stage->times;
+    if (stage->state != STAGE_BEGUN || times->steps <= 0 || stage->steps <= times->steps) {
+        return NAN;
+    }
+    return times->seconds / (double)times->steps * (double)(stage->steps - times->steps);
+}
+
 static void print_stage(FILE *out, const StageStatus *stage)
 {
     char steps[48] = "", clock[16], speed[16], size[16], left[16] = "";
@@ -117,10 +127,8 @@ static void print_stage(FILE *out, const StageStatus *stage)
     } else if (times->steps > 0) {
         snprintf(steps, sizeof steps, "%lld", (long long)times->steps);
     }
-    if (stage->state == STAGE_BEGUN && times->steps > 0 && stage->steps > times->steps) {
-        clock_text(left,
-                   times->seconds / (double)times->steps * (double)(stage->steps - times->steps));
-    }
+    const double seconds = stage_seconds_left(stage);
+    if (isfinite(seconds)) clock_text(left, seconds);
     fprintf(
         out, "%-10s %-10s %13s %9s %11s %9s %10s\n", stage->name, stage_state_names[stage->state],
         steps, times->seconds > 0 ? clock_text(clock, times->seconds) : "",

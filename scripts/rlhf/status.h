@@ -17,6 +17,9 @@ typedef struct StageStatus {
 
 extern const char *const stage_state_names[]; /* by StageState */
 
+/* Seconds that a stage will still take; NAN where that is not known. */
+double stage_seconds_left(const StageStatus *stage);
+
 /* What the run as a whole is at. */
 typedef enum RunState {
     RUN_NEW,

@@ -44,8 +44,8 @@ size_t terminal_character(uint32_t *point, const unsigned char *text, size_t cou
 
 bool terminal_is_control(uint32_t point)
 {
-    return point < 0x20 || (point >= 0x7f && point < 0xa0) || point == 0x061c ||
-           point == 0x200e || point == 0x200f || (point >= 0x2028 && point <= 0x202e) ||
+    return point < 0x20 || (point >= 0x7f && point < 0xa0) || point == 0x061c || point == 0x200e ||
+           point == 0x200f || (point >= 0x2028 && point <= 0x202e) ||
            (point >= 0x2066 && point <= 0x2069);
 }
 
@@ -109,7 +109,8 @@ Status terminal_wrap(Bytes *out, const char *text, int indent, int width, int li
 
 const char *clock_text(char text[16], double seconds)
 {
-    const unsigned whole = seconds > 0 && seconds < 3.5e6 ? (unsigned)lround(seconds) : 0;
+    const double longest = 1000 * 3600 - 1; /* what three digits of hours hold */
+    const unsigned whole = seconds > 0 ? (unsigned)lround(fmin(seconds, longest)) : 0;
     const unsigned hours = whole / 3600 % 1000, minutes = whole / 60 % 60;
     if (hours > 0) {
         snprintf(text, 16, "%u:%02u:%02u", hours, minutes, whole % 60);

@@ -36,15 +36,6 @@ static double newest(const WatchView *view, int index)
     return NAN;
 }
 
-/* Seconds that a stage will still take; NAN where that is not known. */
-static double seconds_left(const StageStatus *stage)
-{
-    const StageTimes *times = &stage->times;
-    if (stage->state != STAGE_BEGUN || times->steps <= 0 || stage->steps <= times->steps)
-        return NAN;
-    return times->seconds / (double)times->steps * (double)(stage->steps - times->steps);
-}
-
 /* "objective/kl" is "kl" to people. */
 static const char *short_name(const char *metric)
 {
@@ -76,7 +67,7 @@ Status watch_line(Bytes *line, const WatchView *view)
     TRY(append_steps(line, stage));
     if (view->drawn == view->at) TRY(append_numbers(line, view));
     char clock[16];
-    const double left = seconds_left(stage);
+    const double left = stage_seconds_left(stage);
     return isfinite(left) ? bytes_print(line, "  ETA %s", clock_text(clock, left)) : STATUS_OK;
 }
 
@@ -144,7 +135,7 @@ static Status put_stage(WatchFrame *frame, Bytes *line, const StageStatus *stage
     }
     if (times->seconds > 0) clock_text(clock, times->seconds);
     if (times->seconds > 0 && times->tokens > 0) count_text(speed, times->tokens / times->seconds);
-    if (isfinite(seconds_left(stage))) clock_text(left, seconds_left(stage));
+    if (isfinite(stage_seconds_left(stage))) clock_text(left, stage_seconds_left(stage));
     TRY(bytes_print(line, "%-9s %-10s", stage->name, stage_state_names[stage->state]));
     TRY(put_bar(line, stage));
     TRY(bytes_print(line, " %11s %8s %9s %8s", steps, clock, speed, left));

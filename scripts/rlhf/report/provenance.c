@@ -227,19 +227,11 @@ static void print_files_of(Page *page, const ReportRun *run)
 /* Checkpoints of a stage that were found damaged and moved aside. */
 static int damaged_of(const ReportRun *run, const char *stage)
 {
-    char folder[STAGE_PATH], path[STAGE_PATH];
+    char folder[STAGE_PATH];
     Texts names = {0};
-    int damaged = 0;
-    if (path_join(folder, run->path, stage) != STATUS_OK ||
-        path_join(path, folder, "checkpoints") != STATUS_OK || !io_exists(path) ||
-        io_list(&names, path) != STATUS_OK) {
-        return 0;
-    }
-    for (int i = 0; i < names.count; i++) {
-        size_t length;
-        const char *name = texts_at(&names, i, &length);
-        damaged += length > 8 && memcmp(name, "damaged-", 8) == 0;
-    }
+    Status status = path_join(folder, run->path, stage);
+    if (status == STATUS_OK) status = checkpoint_damaged(&names, folder);
+    const int damaged = status == STATUS_OK ? names.count : 0;
     texts_free(&names);
     return damaged;
 }

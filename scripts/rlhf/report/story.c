@@ -202,7 +202,7 @@ static void print_cards(Page *page, const Report *report)
 /* ---- gold against proxy ---- */
 
 /* One metric of PPO over steps, averaged over the runs of a group and smoothed; in standard
- * deviations of SFT's answers above SFT's mean where the scorecard tells them. */
+ * deviations of SFT's answers above SFT's mean where every run's scorecard tells them. */
 typedef struct Rise {
     Series *series; /* (runs) */
     SeriesBand band;
@@ -216,9 +216,20 @@ static void rise_free(Rise *rise, int runs)
     *rise = (Rise){0};
 }
 
-static Status read_member(Series *series, const ReportRun *run, const char *metric, bool gold)
+/* One chart has one unit. */
+static bool all_scored(const Report *report)
 {
-    const PolicyScore *sft = run->scored ? scorecard_policy(&run->card, "sft") : NULL;
+    for (int r = 0; r < report->runs; r++) {
+        const ReportRun *run = &report->run[r];
+        if (!run->scored || scorecard_policy(&run->card, "sft") == NULL) return false;
+    }
+    return true;
+}
+
+static Status read_member(Series *series, const ReportRun *run, const char *metric, bool gold,
+                          bool scaled)
+{
+    const PolicyScore *sft = scaled ? scorecard_policy(&run->card, "sft") : NULL;
     TRY(series_read(series, &run->journal[report_stage("ppo")], metric));
     const double zero = sft != NULL ? (gold ? sft->gold : sft->score).mean : 0.0;
     const double unit = sft != NULL ? (gold ? sft->gold : sft->score).deviation : 1.0;
@@ -229,6 +240,7 @@ static Status read_member(Series *series, const ReportRun *run, const char *metr
 
 static Status rise_read(Rise *rise, const Report *report, int group, const char *metric, bool gold)
 {
+    const bool scaled = all_scored(report);
     void *block, *list;
     int members = 0;
     TRY(memory_claim(&block, (size_t)report->runs * sizeof(Series)));
@@ -238,7 +250,7 @@ static Status rise_read(Rise *rise, const Report *report, int group, const char 
     Status status = STATUS_OK;
     for (int r = 0; r < report->runs && status == STATUS_OK; r++) {
         if (report->run[r].group != group) continue;
-        status = read_member(&rise->series[r], &report->run[r], metric, gold);
+        status = read_member(&rise->series[r], &report->run[r], metric, gold, scaled);
         member[members++] = &rise->series[r];
     }
     if (status == STATUS_OK) status = series_band(&rise->band, member, members);
@@ -266,9 +278,10 @@ static void draw_rises(Page *page, const Report *report, const Rise *gold, const
         reach(&low, &high, band);
         reach(&low, &high, &gold[g].band);
     }
-    Chart chart =
-        chart_open(page, shown == 1 ? "Gold against proxy" : "Gold (lines) against proxy (dashes)",
-                   "PPO step", "above SFT, in σ of SFT's answers", 0, last, low, high);
+    Chart chart = chart_open(
+        page, shown == 1 ? "Gold against proxy" : "Gold (lines) against proxy (dashes)", "PPO step",
+        all_scored(report) ? "above SFT, in σ of SFT's answers" : "as measured", 0, last, low,
+        high);
     for (int g = 0; g < shown; g++) {
         const SeriesBand *up = &proxy[g].band, *true_up = &gold[g].band;
         if (shown > 1) names[g] = report->group[g].label;
