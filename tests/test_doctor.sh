@@ -1,26 +1,9 @@
 #!/usr/bin/env bash
 # rlhf doctor and the gates of rlhf run on preset tiny: exit statuses, --force, figures against
 # the files they come of, and that gold plays no part. Argument: the rlhf program.
-set -uo pipefail
-rlhf=$1
 tests=$(cd "$(dirname "$0")" && pwd)
-folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
-cd "$folder" || exit 1
-
-fail() {
-  printf 'test_doctor: %s\n' "$1"
-  tail -n 5 out err
-  exit 1
-}
-# expect STATUS WORDS...: runs rlhf, keeps out and err.
-expect() {
-  local wanted=$1 status=0
-  shift
-  "$rlhf" "$@" >out 2>err </dev/null || status=$?
-  [ "$status" -eq "$wanted" ] || fail "rlhf $*: exit status $status, expected $wanted"
-}
-says() { grep -qF -- "$2" "$1" || fail "$1 does not say: $2"; }
+# shellcheck source=tests/command.sh
+. "$(dirname "$0")/command.sh"
 python() { /usr/bin/python3 -; }
 fingerprint() { (cd "$1" && find . -type f -print0 | sort -z | xargs -0 sha256sum); }
 

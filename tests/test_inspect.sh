@@ -2,25 +2,8 @@
 # rlhf inspect on preset tiny: the numbers shown are those of the files as h5py and
 # Python read them, hostile text shows as text, each wrong request is named. Argument: the rlhf
 # program.
-set -uo pipefail
-rlhf=$1
-folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
-cd "$folder" || exit 1
-
-fail() {
-  printf 'test_inspect: %s\n' "$1"
-  tail -n 5 out err
-  exit 1
-}
-# expect STATUS WORDS...: runs rlhf, keeps out and err.
-expect() {
-  local wanted=$1 status=0
-  shift
-  "$rlhf" "$@" >out 2>err </dev/null || status=$?
-  [ "$status" -eq "$wanted" ] || fail "rlhf $*: exit status $status, expected $wanted"
-}
-says() { grep -qF -- "$2" "$1" || fail "$1 does not say: $2"; }
+# shellcheck source=tests/command.sh
+. "$(dirname "$0")/command.sh"
 python() { /usr/bin/python3 - "$@"; }
 
 expect 0 run tiny --out a --set ppo.steps=4

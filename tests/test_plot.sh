@@ -1,26 +1,9 @@
 #!/usr/bin/env bash
 # rlhf plot: gnuplot draws every script, from any folder and whatever the runs are called; the data
 # are the journals' numbers, means and deviations. Argument: the rlhf program.
-set -uo pipefail
-rlhf=$1
-folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
-cd "$folder" || exit 1
+# shellcheck source=tests/command.sh
+. "$(dirname "$0")/command.sh"
 short=(--set pretrain.steps=5 --set ppo.steps=4 --set tensorboard=false)
-
-fail() {
-  printf 'test_plot: %s\n' "$1"
-  [ -f err ] && tail -n 5 err
-  exit 1
-}
-# expect STATUS WORDS...
-expect() {
-  local wanted=$1 status=0
-  shift
-  "$rlhf" "$@" >out 2>err </dev/null || status=$?
-  [ "$status" -eq "$wanted" ] || fail "rlhf $*: exit status $status, expected $wanted"
-}
-says() { grep -qF -- "$2" "$1" || fail "$1 does not say: $2"; }
 # draw FILE.gp...: gnuplot is silent, and leaves a picture that is one.
 draw() {
   local script

@@ -2,27 +2,9 @@
 # Preset tiny end to end: every file that a run promises, refusal and resuming, stages alone, a
 # signal in the middle, sweeps. Equal settings and seed must give equal bytes each time. Argument:
 # the rlhf program.
-set -uo pipefail
-rlhf=$1
-folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
-cd "$folder" || exit 1
+# shellcheck source=tests/command.sh
+. "$(dirname "$0")/command.sh"
 settings=(--set ppo.steps=8 --set ppo.sample_every=4)
-
-fail() {
-  printf 'test_run: %s\n' "$1"
-  [ -f err ] && tail -n 5 err
-  exit 1
-}
-
-# expect STATUS WORDS...: runs rlhf, keeps out and err.
-expect() {
-  local wanted=$1 status=0
-  shift
-  "$rlhf" "$@" >out 2>err </dev/null || status=$?
-  [ "$status" -eq "$wanted" ] || fail "rlhf $*: exit status $status, expected $wanted"
-}
-says() { grep -qF -- "$2" "$1" || fail "$1 does not say: $2"; }
 digest() { sha256sum <"$1"; }
 
 # Everything that must be equal between equal runs.

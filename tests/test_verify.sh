@@ -2,25 +2,8 @@
 # rlhf verify and rlhf ppo --from-rollouts on preset tiny: a fresh run passes and is left as it was;
 # a changed byte, metric or setting, a foreign checkpoint and a missing rollout are each named.
 # Argument: the rlhf program.
-set -uo pipefail
-rlhf=$1
-folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
-cd "$folder" || exit 1
-
-fail() {
-  printf 'test_verify: %s\n' "$1"
-  tail -n 5 out err
-  exit 1
-}
-# expect STATUS WORDS...: runs rlhf, keeps out and err.
-expect() {
-  local wanted=$1 status=0
-  shift
-  "$rlhf" "$@" >out 2>err </dev/null || status=$?
-  [ "$status" -eq "$wanted" ] || fail "rlhf $*: exit status $status, expected $wanted"
-}
-says() { grep -qF -- "$2" "$1" || fail "$1 does not say: $2"; }
+# shellcheck source=tests/command.sh
+. "$(dirname "$0")/command.sh"
 fingerprint() { (cd "$1" && find . -type f -print0 | sort -z | xargs -0 sha256sum); }
 # damaged: a fresh copy of run a, to be damaged.
 damaged() { rm -rf d && cp -r a d; }
