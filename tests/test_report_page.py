@@ -378,12 +378,15 @@ def hostile_text_is_text(browser):
                     "--set", "model.positions=128", "--set", "task.response_tokens=24",
                     "--set", "pretrain.steps=10")]
     rows, fixed = runs.plant_hostile(run, 4)
-    named = f"{FOLDER}/<img src=x onerror=pwned=99>"
+    named = f"{FOLDER}/<img src=x onerror=pwned=99>\u202e\x1b[2J"
     os.rename(run, named)
     page = report(named, name="hostile")
     browser.open(page)
     quiet(browser)
     assert browser.js("return window.pwned") is None
+    name = browser.js("return JSON.parse(document.getElementById('data').textContent)"
+                      ".curves.runs[0].name")
+    assert name.isprintable() and "pwned" in name, name
     assert not browser.all("main img, main iframe, main script, main a[href^=http], main style")
     expected = [(runs.shown(prompt), runs.shown(answer)) for prompt, answer in rows]
     assert len({text for pair in expected for text in pair}) >= 70

@@ -232,8 +232,8 @@ Status inspect_show(Look *look)
     const Table *table = look->sample >= 0 ? &inspect_tokens : &inspect_answers;
     if (look->csv) return print_csv(look, table);
     if (look->json) return print_json(look, table);
-    fprintf(look->out, "%s, step %lld\n\n", look->view.run,
-            (long long)look->view.file.rollout.step);
+    TRY(terminal_write(look->out, look->view.run, strlen(look->view.run)));
+    fprintf(look->out, ", step %lld\n\n", (long long)look->view.file.rollout.step);
     if (look->sample >= 0) {
         TRY(print_table(look, &inspect_answers, &look->sample, 1));
         fputc('\n', look->out);

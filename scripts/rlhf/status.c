@@ -140,19 +140,17 @@ static void print_stage(FILE *out, const StageStatus *stage)
 /* Reasons and names may come from a stranger's run. */
 static Status print_run(FILE *out, const RunStatus *run, const char *path)
 {
-    Bytes line = {0}, safe = {0};
+    Bytes line = {0};
     Status status = run_status_describe(&line, run, path);
-    if (status == STATUS_OK) status = terminal_escape(&safe, line.data, line.count);
-    if (status == STATUS_OK) fprintf(out, "%s\n", safe.data);
+    if (status == STATUS_OK) status = terminal_write(out, line.data, line.count);
+    fputc('\n', out);
     for (int i = 0; i < run->damaged.count && status == STATUS_OK; i++) {
         size_t count;
         const char *damaged = texts_at(&run->damaged, i, &count);
-        bytes_clear(&safe);
-        status = terminal_escape(&safe, damaged, count);
-        if (status != STATUS_OK) break;
-        fprintf(out, "warning: %s was damaged; the one before it was used\n", safe.data);
+        fputs("warning: ", out);
+        status = terminal_write(out, damaged, count);
+        fputs(" was damaged; the one before it was used\n", out);
     }
-    bytes_free(&safe);
     bytes_free(&line);
     return status;
 }
@@ -160,7 +158,8 @@ static Status print_run(FILE *out, const RunStatus *run, const char *path)
 static Status print_all(FILE *out, const RunStatus *run, const Pipeline *pipeline)
 {
     const Terminal terminal = terminal_of(out);
-    fprintf(out, "%s  task %s, seed %lld\n", pipeline->run, pipeline->settings->task.name,
+    TRY(terminal_write(out, pipeline->run, strlen(pipeline->run)));
+    fprintf(out, "  task %s, seed %lld\n", pipeline->settings->task.name,
             (long long)pipeline->settings->seed);
     TRY(print_run(out, run, pipeline->run));
     fprintf(out,

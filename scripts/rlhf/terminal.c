@@ -69,6 +69,15 @@ Status terminal_escape(Bytes *out, const char *text, size_t count)
     return STATUS_OK;
 }
 
+Status terminal_write(FILE *file, const char *text, size_t count)
+{
+    Bytes safe = {0};
+    const Status status = terminal_escape(&safe, text, count);
+    if (status == STATUS_OK) fwrite(safe.data, 1, safe.count, file);
+    bytes_free(&safe);
+    return status;
+}
+
 int terminal_columns(const char *text, size_t count)
 {
     int columns = 0;

@@ -29,6 +29,8 @@ bool terminal_is_control(uint32_t point);
 /* Appends text of a model or a stranger: control characters, direction overrides and bytes that are
  * not UTF-8 are written as escapes (\n, \x1b). */
 Status terminal_escape(Bytes *out, const char *text, size_t count);
+/* Writes it so. */
+Status terminal_write(FILE *file, const char *text, size_t count);
 /* Columns a text takes: its code points. */
 int terminal_columns(const char *text, size_t count);
 /* Appends `text` (UTF-8, safe), broken at spaces into lines of at most `width` columns, lines after

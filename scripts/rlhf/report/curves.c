@@ -2,6 +2,7 @@
  * curves.js, which draws a chart when it comes into sight. */
 #include "scripts/rlhf/report/report.h"
 #include "scripts/rlhf/report/series.h"
+#include "scripts/rlhf/terminal.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -276,19 +277,29 @@ static bool is_begun(const Report *report, int stage)
     return false;
 }
 
+/* A name may hold characters that a browser would act on: they stand as escapes. */
+static void put_name(Page *page, const char *key, const char *name)
+{
+    Bytes safe = {0};
+    const Status status = terminal_escape(&safe, name, strlen(name));
+    if (status == STATUS_OK) json_put_bytes(&page->data, key, safe.data, safe.count);
+    if (page->status == STATUS_OK) page->status = status;
+    bytes_free(&safe);
+}
+
 static void put_names(Page *page, const Report *report)
 {
     json_open(&page->data, "runs", '[');
     for (int r = 0; r < report->runs; r++) {
         json_open(&page->data, NULL, '{');
-        json_put_text(&page->data, "name", report->run[r].name);
+        put_name(page, "name", report->run[r].name);
         json_put_integer(&page->data, "group", report->run[r].group);
         json_close(&page->data);
     }
     json_close(&page->data);
     json_open(&page->data, "groups", '[');
     for (int g = 0; g < report->groups; g++) {
-        json_put_text(&page->data, NULL, report->group[g].label);
+        put_name(page, NULL, report->group[g].label);
     }
     json_close(&page->data);
 }

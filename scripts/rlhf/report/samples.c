@@ -53,7 +53,6 @@ static Status show_run(Page *page, const ReportRun *run, int index, int shown)
         page_print(page, "</summary>\n");
     }
     json_open(&page->data, NULL, '{');
-    json_put_text(&page->data, "run", run->name);
     Status status = report_fixed_prompts(page, run, &budget);
     if (status == STATUS_OK) status = report_rollouts(page, run, &budget);
     json_close(&page->data);
