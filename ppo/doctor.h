@@ -1,7 +1,7 @@
 /* The doctor: which stage of a run is broken, by what anybody has who trains on labels.
  *
  * Gates look at a finished stage before work goes on from it; alarms look at PPO's steps. Read are
- * config.json, log.txt, the journals, the tokenizer and the task's held-out documents, the labelled
+ * config.json, run.json, the journals, the tokenizer and the task's held-out documents, the labelled
  * pairs, the reward model and its calibration.json; no finding rests on gold or what comes of it: a
  * run without gold gets the same diagnosis. It only looks. */
 #ifndef PPO_DOCTOR_H

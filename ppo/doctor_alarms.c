@@ -6,12 +6,12 @@
 #include "ppo/ppo_metrics.h"
 
 #include "data/io.h"
+#include "data/run_dir.h"
 
 #include <math.h>
 #include <stdio.h>
-#include <string.h>
 
-enum { WINDOW = 5, LOG_BYTES = 64 << 20 };
+enum { WINDOW = 5 };
 
 /* A metric and the range that is no reason for alarm. */
 typedef struct Level {
@@ -250,25 +250,19 @@ static const Check gave_up = {
     "an invariant does not hold (a bug), or a number is no longer finite",
     "nothing before rlhf resume DIR has said which; it repeats the failing step"};
 
+/* A full disk or a signal says nothing about training: those end otherwise. */
 static Status look_at_end(Examination *e, const MetricColumns *columns)
 {
-    char path[PATH_TEXT], line[80] = "";
-    Bytes log = {0};
+    char path[PATH_TEXT];
+    RunLife life;
     TRY(path_join(path, e->run, "ppo/manifest.json"));
     if (io_exists(path)) return STATUS_OK;
-    TRY(path_join(path, e->run, "log.txt"));
-    if (!io_exists(path)) return STATUS_OK;
-    TRY(io_read(&log, path, LOG_BYTES));
-    const char *failed = NULL;
-    for (const char *at = log.data; at != NULL && (at = strstr(at, "ppo      ")) != NULL; at++) {
-        failed = strncmp(at + 9, "failed", 6) == 0 ? at : NULL;
-    }
-    if (failed != NULL) snprintf(line, sizeof line, "%.*s", (int)strcspn(failed, "\n"), failed);
-    bytes_free(&log);
-    if (line[0] == '\0') return STATUS_OK;
+    TRY(run_dir_last_life(&life, e->run));
+    const bool broken = life.exit_status == STATUS_BROKEN || life.exit_status == STATUS_DIVERGED;
+    if (!life.ended || !broken) return STATUS_OK;
     const long long steps = columns->rows > 0 ? (long long)columns->step[columns->rows - 1] : 0;
-    doctor_note(e->diagnosis, &gave_up, true, steps, "log.txt ends with \"%s\", after step %lld",
-                line, steps);
+    doctor_note(e->diagnosis, &gave_up, true, steps, "ended after step %lld with \"%.120s\"",
+                steps, life.reason);
     return STATUS_OK;
 }
 

@@ -406,14 +406,20 @@ static void a_stage_that_gave_up_is_named(void **state)
     Run run;
     run_open(&run);
     for (int step = 1; step <= 2; step++) run_add(&run, step, sound(step));
-    put(&run, "log.txt", "ppo      failed in 0:04\nppo      step 1/9\nppo      step 2/9\n");
+#define LIFE "{\"started\": \"then\", \"host\": \"here\", \"process\": 1"
+#define END(status) ", \"end\": {\"time\": \"now\", \"exit_status\": " status ", \"reason\": \"why\"}}"
+#define LIVES(lives) "{\"format_version\": 1, \"lives\": [" lives "]}\n"
+    put(&run, "run.json", LIVES(LIFE END("8") ", " LIFE "}"));
     const Diagnosis going_on = run_examine(&run, NULL);
     assert_int_equal(ill(&going_on), 0);
-    put(&run, "log.txt", "ppo      step 2/9\nppo      failed in 0:04\n");
+    put(&run, "run.json", LIVES(LIFE END("5")));
+    const Diagnosis full_disk = run_examine(&run, NULL);
+    assert_int_equal(ill(&full_disk), 0);
+    put(&run, "run.json", LIVES(LIFE END("8")));
     const Diagnosis stopped = run_examine(&run, NULL);
     assert_int_equal(ill(&stopped), 1);
     assert_string_equal(named(&stopped, "stopped")->evidence,
-                        "log.txt ends with \"ppo      failed in 0:04\", after step 2");
+                        "ended after step 2 with \"why\"");
     put(&run, "ppo/manifest.json", "{}\n");
     const Diagnosis finished = run_examine(&run, NULL);
     assert_int_equal(ill(&finished), 0);
