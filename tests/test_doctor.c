@@ -407,7 +407,8 @@ static void a_stage_that_gave_up_is_named(void **state)
     run_open(&run);
     for (int step = 1; step <= 2; step++) run_add(&run, step, sound(step));
 #define LIFE "{\"started\": \"then\", \"host\": \"here\", \"process\": 1"
-#define END(status) ", \"end\": {\"time\": \"now\", \"exit_status\": " status ", \"reason\": \"why\"}}"
+#define END(status)                                                                                \
+    ", \"end\": {\"time\": \"now\", \"reason\": \"why\", \"exit_status\": " status "}}"
 #define LIVES(lives) "{\"format_version\": 1, \"lives\": [" lives "]}\n"
     put(&run, "run.json", LIVES(LIFE END("8") ", " LIFE "}"));
     const Diagnosis going_on = run_examine(&run, NULL);
