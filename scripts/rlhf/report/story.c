@@ -315,7 +315,7 @@ void report_story(Page *page, const Report *report)
     page_section(page, "story", "The story", NULL);
     story_verdicts(page, report);
     print_stages(page, report);
-    page_print(page, "<div class=\"halves\">\n<div>\n");
+    page_print(page, "<div class=\"halves scores\">\n<div>\n");
     if (report->runs > 1) {
         print_cards(page, report);
     } else if (report->run[0].scored) {
