@@ -153,6 +153,7 @@ static Status print_files(FILE *out, const Terminal *terminal, const char *run)
     fprintf(out, "  %s/ppo/policy.h5             the policy; rlhf generate %s --prompt TEXT\n", run,
             run);
     fprintf(out, "  %s/evaluate/scorecard.json   the numbers above\n", run);
+    fprintf(out, "\nevery curve and every token on one page: rlhf report %s\n", run);
     return STATUS_OK;
 }
 
