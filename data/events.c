@@ -1,4 +1,5 @@
 #include "data/events_private.h"
+#include "data/io_lines.h"
 #include "data/path.h"
 #include "data/utf8.h"
 
@@ -10,8 +11,8 @@
 #include <unistd.h>
 
 static const char file_prefix[] = "events.out.tfevents.";
-static const size_t file_max = (size_t)1 << 30; /* bytes that a resume reads */
 enum { HISTOGRAM_BINS = 30, HOST = 128 };
+enum { RECORD_USUAL = 1 << 16, RECORD_MAX = 1 << 24 }; /* bytes; none of ours is as large */
 
 double events_clock(void)
 {
@@ -52,27 +53,47 @@ static Status name_file(char path[PATH_TEXT], const char *folder)
     return path_join(path, folder, name);
 }
 
-/* Bytes of the whole records up to the first of a step after `keep`. */
-static size_t kept_length(const Bytes *file, int64_t keep)
+/* The record that comes next; *whole is 0 where there is none, or a torn or damaged one. */
+static Status next_record(const char **data, size_t *size, size_t *whole, IoLines *file)
 {
-    size_t at = 0, size, whole;
-    const char *data;
-    int64_t step;
-    while (record_at(&data, &size, &whole, file->data + at, file->count - at) &&
-           field_find_integer(&step, EVENT_STEP, data, size) && step <= keep) {
-        at += whole;
-    }
-    return at;
+    const char *bytes;
+    size_t count, want = RECORD_USUAL;
+    do {
+        TRY(io_lines_peek(&bytes, &count, file, want));
+        if (record_at(data, size, whole, bytes, count)) return STATUS_OK;
+        want *= 2;
+    } while (count >= want / 2 && want <= RECORD_MAX);
+    *whole = 0;
+    return STATUS_OK;
 }
 
+/* Bytes of the whole records up to the first of a step after `keep`. */
+static Status measure_kept(uint64_t *length, IoLines *file, int64_t keep)
+{
+    for (*length = 0;;) {
+        size_t size, whole;
+        const char *data;
+        int64_t step;
+        TRY(next_record(&data, &size, &whole, file));
+        if (whole == 0 || !field_find_integer(&step, EVENT_STEP, data, size) || step > keep) break;
+        io_lines_skip(file, whole);
+        *length += whole;
+    }
+    return STATUS_OK;
+}
+
+/* A file of any size: it is read record by record. */
 static Status cut_file(bool *is_empty, const char *path, int64_t keep)
 {
-    Bytes file = {0};
-    Status status = io_read(&file, path, file_max);
-    const size_t length = status == STATUS_OK && file.count > 0 ? kept_length(&file, keep) : 0;
-    if (status == STATUS_OK && length < file.count) status = io_log_cut(path, length);
+    IoLines file;
+    uint64_t length = 0, size;
+    TRY(io_size(&size, path));
+    Status status = io_lines_open(&file, path, 0);
+    if (status == STATUS_OK) status = measure_kept(&length, &file, keep);
+    const Status closed = io_lines_close(&file);
+    if (status == STATUS_OK) status = closed;
+    if (status == STATUS_OK && length < size) status = io_log_cut(path, length);
     *is_empty = length == 0;
-    bytes_free(&file);
     return status;
 }
 

@@ -2,6 +2,7 @@
 
 #include "data/io_calls.h"
 
+#include <assert.h>
 #include <string.h>
 
 enum { PIECE = 1 << 16 };
@@ -55,6 +56,20 @@ Status io_lines_next(const char **text, size_t *count, IoLines *lines)
     *count = searched;
     lines->at += searched + (newline != NULL);
     return STATUS_OK;
+}
+
+Status io_lines_peek(const char **bytes, size_t *count, IoLines *lines, size_t want)
+{
+    while (!lines->ended && lines->bytes.count - lines->at < want) TRY(read_more(lines));
+    *bytes = lines->bytes.data + lines->at;
+    *count = lines->bytes.count - lines->at;
+    return STATUS_OK;
+}
+
+void io_lines_skip(IoLines *lines, size_t count)
+{
+    assert(count <= lines->bytes.count - lines->at);
+    lines->at += count;
 }
 
 Status io_lines_close(IoLines *lines)

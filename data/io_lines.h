@@ -1,4 +1,4 @@
-/* The lines of a text file of any size, one after another, in the memory of one line. */
+/* The lines of a file of any size, one after another, in the memory of one line; or its bytes.
 #ifndef DATA_IO_LINES_H
 #define DATA_IO_LINES_H
 
@@ -24,6 +24,11 @@ Status io_lines_open(IoLines *lines, const char *path, size_t cap);
 /* The next line without its newline, NUL-ended, good until the next call; *text is NULL after the
  * last one. A line of more than `cap` bytes: STATUS_DATA, "path:line:1: ...". */
 Status io_lines_next(const char **text, size_t *count, IoLines *lines);
+
+/* Or its bytes: at least the next `want`, fewer only where the file ends; good until the next call.
+ * io_lines_skip goes over `count` of them. */
+Status io_lines_peek(const char **bytes, size_t *count, IoLines *lines, size_t want);
+void io_lines_skip(IoLines *lines, size_t count);
 
 /* Fine on one that did not open, or is zero. */
 Status io_lines_close(IoLines *lines);

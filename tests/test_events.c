@@ -167,6 +167,47 @@ static void a_torn_or_damaged_record_ends_the_file(void **state)
     bytes_free(&file);
 }
 
+/* Records of many sizes, some larger than the pieces that are read. */
+static void a_long_file_is_cut_at_the_committed_step(void **state)
+{
+    (void)state;
+    enum { STEPS = 60, KEPT = 41 };
+    char folder[64], path[PATH_TEXT];
+    test_folder(folder);
+    EventLog events;
+    uint64_t length[STEPS + 1], size;
+    static char text[160 * 1024];
+    memset(text, 'a', sizeof text);
+    assert_ok(events_open(&events, folder, 0, "runs/a", NULL));
+    snprintf(path, sizeof path, "%s", events.log.path);
+    for (int step = 1; step <= STEPS; step++) {
+        Texts cells = {0};
+        assert_ok(texts_add(&cells, "answer", 6));
+        assert_ok(texts_add(&cells, text, (size_t)(step * 7919) % sizeof text));
+        assert_ok(events_table(&events, "samples", &cells, 1));
+        assert_ok(events_write(&events, step));
+        assert_ok(io_size(&length[step], path));
+        texts_free(&cells);
+    }
+    events_close(&events);
+    assert_true(length[STEPS] > 4u << 20);
+
+    assert_ok(events_open(&events, folder, STEPS, "runs/a", NULL)); /* all of it stays */
+    assert_ok(io_size(&size, path));
+    assert_int_equal(size, length[STEPS]);
+    assert_ok(io_log_append(&events.log, text, 100000)); /* no record */
+    events_close(&events);
+    assert_ok(events_open(&events, folder, STEPS, "runs/a", NULL));
+    assert_ok(io_size(&size, path));
+    assert_int_equal(size, length[STEPS]);
+    events_close(&events);
+
+    assert_ok(events_open(&events, folder, KEPT, "runs/a", NULL));
+    assert_ok(io_size(&size, path));
+    assert_int_equal(size, length[KEPT]);
+    events_close(&events);
+}
+
 static void what_is_not_finite_is_left_out(void **state)
 {
     (void)state;
@@ -284,6 +325,7 @@ int main(void)
         cmocka_unit_test(fields_are_protobuf),
         cmocka_unit_test(a_file_goes_on_at_the_committed_step),
         cmocka_unit_test(a_torn_or_damaged_record_ends_the_file),
+        cmocka_unit_test(a_long_file_is_cut_at_the_committed_step),
         cmocka_unit_test(what_is_not_finite_is_left_out),
         cmocka_unit_test(a_closed_log_does_nothing),
         cmocka_unit_test(settings_that_are_not_json_are_refused),
