@@ -11,6 +11,10 @@
 
 enum { GUARD_BYTES_MAX = 1 << 12 };
 
+/* The least standard deviation, in means: losses that were all alike do not make a spike of the
+ * first that is not. */
+static const double least_deviation = 1e-3;
+
 bool not_finite(double x)
 {
     const uint64_t exponent = UINT64_C(0x7ff) << 52;
@@ -42,15 +46,18 @@ static void take_loss(Guard *guard, double loss)
 
 static Status judge_spike(bool *skip, Guard *guard, double loss, const OptimiserConfig *config)
 {
-    const double limit = guard->mean + config->spike_sigmas * sqrt(guard->variance);
+    const double deviation = fmax(sqrt(guard->variance), least_deviation * fabs(guard->mean));
+    const double limit = guard->mean + config->spike_sigmas * deviation;
     if (guard->losses < GUARD_WARMUP || loss <= limit) {
         take_loss(guard, loss);
+        guard->spikes = 0;
         return STATUS_OK;
     }
     *skip = true;
     if (strcmp(config->on_spike, "skip") == 0) {
         guard->mean += (limit - guard->mean) / GUARD_WARMUP;
         guard->skipped++;
+        if (++guard->spikes == GUARD_WARMUP) *guard = (Guard){.skipped = guard->skipped};
         return STATUS_OK;
     }
     return status_fail(STATUS_DIVERGED,
@@ -98,6 +105,7 @@ static Status write_text(Bytes *text, const Guard *guard)
     json_put_integer(&json, "losses", guard->losses);
     json_put_number(&json, "mean", guard->mean);
     json_put_number(&json, "variance", guard->variance);
+    if (guard->spikes > 0) json_put_integer(&json, "spikes", guard->spikes);
     json_close(&json);
     return json_done(&json);
 }
@@ -123,7 +131,9 @@ static Status parse(Guard *guard, Json root)
     TRY(json_get_integer(&guard->in_a_row, root, "in_a_row"));
     TRY(json_get_integer(&guard->losses, root, "losses"));
     TRY(json_get_number(&guard->mean, root, "mean"));
-    return json_get_number(&guard->variance, root, "variance");
+    TRY(json_get_number(&guard->variance, root, "variance"));
+    const Json spikes = json_find(root, "spikes");
+    return spikes.item != NULL ? json_get_integer(&guard->spikes, root, "spikes") : STATUS_OK;
 }
 
 Status guard_read(Guard *guard, const char *folder, const char *name, const Manifest *manifest)

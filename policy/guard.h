@@ -1,7 +1,8 @@
 /* Which updates of a network are made. One whose loss or gradient is not finite is left out and
  * counted; the third in a row ends the run. A loss far above its running mean (a spike) is left
  * out, ends the run or passes, as the settings say. One left out still draws the mean up, as if it
- * had been the largest loss that passes: a loss that rose for good is taken again after some steps.
+ * had been the largest loss that passes, and after GUARD_WARMUP in a row the statistics begin anew:
+ * leaving out moves no weight, so a loss that stays up is none that would pass.
  *
  * A decision depends on the settings and on the state below, which stands in every checkpoint, so
  * a resumed run decides alike. */
@@ -25,10 +26,11 @@ enum { GUARD_IN_A_ROW = 3, GUARD_WARMUP = 20 };
 
 /* Zero-initialise. */
 typedef struct Guard {
-    int64_t skipped;      /* updates left out since step 1 */
-    int64_t in_a_row;     /* the last of them, for not being finite */
-    int64_t losses;       /* in the two below; spikes are judged from GUARD_WARMUP on */
+    int64_t skipped;       /* updates left out since step 1 */
+    int64_t in_a_row;      /* the last of them, for not being finite */
+    int64_t losses;        /* in the two below; spikes are judged from GUARD_WARMUP on */
     double mean, variance; /* of the loss, running, each new one weighing 1 / GUARD_WARMUP */
+    int64_t spikes;        /* the last losses, for being one */
 } Guard;
 
 /* All exponent bits are one: infinite or not a number, whatever the compiler thinks of them. */

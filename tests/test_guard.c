@@ -72,6 +72,35 @@ static void a_loss_that_rose_for_good_is_taken_again(void **state)
     for (int i = 0; i < GUARD_WARMUP; i++) assert_false(judge(&guard, 4.0, &skip_spikes));
 }
 
+/* Losses all alike have no spread by which to judge the next. */
+static void equal_losses_do_not_make_spikes_of_all_others(void **state)
+{
+    (void)state;
+    const double means[] = {2.0, -2.0, 0.0};
+    for (int m = 0; m < 3; m++) {
+        Guard guard = {0};
+        for (int i = 0; i < 2 * GUARD_WARMUP; i++)
+            assert_false(judge(&guard, means[m], &skip_spikes));
+        assert_true(guard.variance == 0);
+        if (means[m] != 0) {
+            const double near = means[m] + 0.01;
+            Guard stopping = guard;
+            assert_false(judge(&stopping, near, &stop_at_spikes));
+            assert_true(stopping.variance > 0);
+        }
+        int left_out = 0;
+        while (left_out < 100 && judge(&guard, 1000.0, &skip_spikes)) left_out++;
+        assert_int_equal(left_out, GUARD_WARMUP);
+        assert_int_equal(guard.skipped, GUARD_WARMUP);
+        for (int i = 0; i < GUARD_WARMUP; i++) {
+            assert_false(judge(&guard, i % 2 == 0 ? 900.0 : 1100.0, &skip_spikes));
+        }
+        assert_true(judge(&guard, 1e6, &skip_spikes)); /* and judges again */
+        assert_false(judge(&guard, 1000.0, &skip_spikes));
+        assert_int_equal(guard.spikes, 0);
+    }
+}
+
 static void a_spike_that_ends_the_run_leaves_the_guard_as_it_was(void **state)
 {
     (void)state;
@@ -138,6 +167,7 @@ static void a_checkpoint_keeps_what_decides(void **state)
     warm_up(&guard, &skip_spikes);
     assert_true(judge(&guard, 4.0, &skip_spikes));
     assert_true(judge(&guard, NAN, &skip_spikes));
+    assert_int_equal(guard.spikes, 1);
     assert_ok(guard_write(names, &count, folder, "policy", &guard));
     assert_int_equal(count, 1);
     assert_string_equal(names[0], "policy-guard.json");
@@ -152,6 +182,7 @@ int main(void)
         cmocka_unit_test(the_third_in_a_row_that_is_not_finite_ends_the_run),
         cmocka_unit_test(a_spike_is_what_the_settings_say),
         cmocka_unit_test(a_loss_that_rose_for_good_is_taken_again),
+        cmocka_unit_test(equal_losses_do_not_make_spikes_of_all_others),
         cmocka_unit_test(a_spike_that_ends_the_run_leaves_the_guard_as_it_was),
         cmocka_unit_test(only_a_checkpoint_that_was_saved_is_said_to_be_kept),
         cmocka_unit_test_setup_teardown(a_checkpoint_keeps_what_decides, make_folder, drop_folder),
