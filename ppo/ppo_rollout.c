@@ -9,8 +9,6 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { LIST_VERSION = 1 }; /* format of rollouts/manifest.json */
-
 void ppo_rollout_layout(PpoRun *run, Arena *arena)
 {
     const int64_t rollouts = run->job->config->rollouts;
@@ -239,7 +237,7 @@ Status ppo_rollouts_list(const PpoRun *run)
     Bytes text = {0};
     JsonWriter json = json_writer(&text, 2);
     json_open(&json, NULL, '{');
-    json_put_integer(&json, "format_version", LIST_VERSION);
+    json_put_integer(&json, "format_version", PPO_LIST_VERSION);
     json_open(&json, "files", '[');
     Status status = STATUS_OK;
     for (int64_t step = 1; step <= run->state.step && status == STATUS_OK; step++) {

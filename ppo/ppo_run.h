@@ -81,6 +81,7 @@ Status ppo_rollout(PpoRun *run, int64_t step, double *value);
 /* PPO_KL_EXACT and PPO_SAMPLING_ENTROPY, from run->kl_exact and run->entropy. */
 void ppo_score_metrics(double *value, const PpoRun *run);
 /* rollouts/manifest.json: size and hash of the files of all steps. */
+enum { PPO_LIST_VERSION = 1 }; /* its format */
 Status ppo_rollouts_list(const PpoRun *run);
 
 /* ---- ppo_exact.c ---- */

@@ -49,6 +49,12 @@ static Status verify_listed(VerifyReport *report, Json entry, int64_t step, cons
 
 static Status verify_list(VerifyReport *report, Json root, int64_t steps, const char *folder)
 {
+    int64_t version;
+    TRY(json_get_integer(&version, root, "format_version"));
+    if (version != PPO_LIST_VERSION) {
+        return json_fail(root, "format_version = %" PRId64 ": this program reads %d", version,
+                         PPO_LIST_VERSION);
+    }
     const Json files = json_find(root, "files");
     if (files.item == NULL || json_kind(files) != JSON_ARRAY) {
         return json_fail(root, "files: no such array");

@@ -487,6 +487,42 @@ static void damage_is_located_in_the_numbers(void **state)
                  STATUS_BROKEN, "x.h5: gone");
 }
 
+/* A finished stage of one step, its list of rollouts in `version`. */
+static void make_listed(const char *run, int version)
+{
+    char path[PATH_TEXT], text[512], digest[DIGEST_TEXT];
+    Manifest manifest = {.stage = "ppo", .step = 1};
+    snprintf(path, sizeof path, "%s/ppo/rollouts", run);
+    assert_ok(io_make_folder(path));
+    snprintf(path, sizeof path, "%s/ppo/rollouts/000001.h5", run);
+    assert_ok(io_publish(path, "abc", 3));
+    digest_text(digest, digest_of("abc", 3));
+    const int count = snprintf(text, sizeof text,
+                               "{\"format_version\": %d, \"files\": [{\"name\": \"000001.h5\", "
+                               "\"size\": 3, \"xxh3_128\": \"%s\"}]}",
+                               version, digest);
+    snprintf(path, sizeof path, "%s/ppo/rollouts/manifest.json", run);
+    assert_ok(io_publish(path, text, (size_t)count));
+    snprintf(path, sizeof path, "%s/ppo", run);
+    assert_ok(manifest_add(&manifest, path, "rollouts/manifest.json"));
+    assert_ok(manifest_write(&manifest, path));
+}
+
+static void a_list_of_rollouts_in_another_format_is_refused(void **state)
+{
+    (void)state;
+    char run[64];
+    VerifyReport report = {0};
+    test_folder(run);
+    make_listed(run, PPO_LIST_VERSION);
+    assert_ok(verify_files(&report, run, "ppo", (Digest){0}));
+    assert_int_equal(report.files, 2);
+    make_listed(run, PPO_LIST_VERSION + 1);
+    assert_fails(verify_files(&report, run, "ppo", (Digest){0}), STATUS_BROKEN,
+                 "rollouts/manifest.json:1:1: format_version = 2: this program reads 1");
+    assert_ok(io_remove_tree(run));
+}
+
 static void missing_memory_is_a_failure_and_leaks_nothing(void **state)
 {
     (void)state;
@@ -517,6 +553,7 @@ int main(void)
         cmocka_unit_test(networks_are_compared_tensor_by_tensor),
         cmocka_unit_test(a_forged_checkpoint_does_not_lead_on),
         cmocka_unit_test(damage_is_located_in_the_numbers),
+        cmocka_unit_test(a_list_of_rollouts_in_another_format_is_refused),
         cmocka_unit_test(missing_memory_is_a_failure_and_leaks_nothing),
     };
     return cmocka_run_group_tests(tests, make_victim, drop_victim);
