@@ -1,4 +1,5 @@
-/* The lines of a file of any size, one after another, in the memory of one line; or its bytes.
+/* The lines of a file of any size, one after another, in the memory of one line; or its
+ * bytes. */
 #ifndef DATA_IO_LINES_H
 #define DATA_IO_LINES_H
 
