@@ -1,21 +1,26 @@
 #!/usr/bin/python3
 """Lets the I/O calls or the allocations of a run fail, one by one, and demands: no crash, one line
 that names file, cause and what to do, nothing bad committed, and afterwards a resumed run that ends
-in the bits of the run that nothing disturbed.
+in the bits of the run that nothing disturbed. A folder that is left as another fault left it before
+is not resumed again: resuming depends on the folder alone.
 
-    tests/fault_run.py RLHF io [--stride 1] [--first 1]
-    tests/fault_run.py RLHF memory [--stride 1] [--first 1]
+    tests/fault_run.py RLHF io [--sample 40]
+    tests/fault_run.py RLHF_EVERY_ALLOCATION memory [--sample 40]
 
 io: open, write, fsync, rename, close, truncate, mkdir and remove with EIO, ENOSPC, EINTR and (write)
-half of it, once and for good. memory: every allocation, once and for good; meant for a build with
-AddressSanitizer, which tells leaks.
+half of it, once and for good. memory: every allocation, once and for good, those of the processes
+that read HDF5 files too (tests/every_allocation.c); meant for a build with AddressSanitizer, which
+tells leaks.
 """
 import argparse
 import concurrent.futures
 import os
 import random
+import re
 import shutil
+import subprocess
 import sys
+import threading
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -24,6 +29,8 @@ import torture
 KINDS = ["open", "write", "fsync", "rename", "close", "truncate", "mkdir", "remove"]
 CAUSES = {"EIO": "Input/output error", "ENOSPC": "No space left on device",
           "EINTR": "Interrupted system call"}
+NOT_STRUCK = 200  # of tests/every_allocation.c: there is no such allocation
+ALLOCATIONS = 25000  # of a run, roughly: what --sample is a part of
 SANITIZER = ("AddressSanitizer", "LeakSanitizer", "runtime error")
 
 
@@ -44,7 +51,25 @@ def check_crash(status, errors):
         torture.demand(word not in errors, f"{word}: " + errors[errors.find(word):][:600])
 
 
-def io_fails(bench, plan, name):
+class Resumed:
+    """The folders that were resumed, so that none is twice."""
+
+    def __init__(self):
+        self.lock, self.states = threading.Lock(), set()
+
+    def once(self, bench, run, threads=1):
+        """Resumes `run`, if it is like none before; every promise must hold."""
+        if not os.path.exists(bench.path(run)):
+            return
+        state = torture.left_state(bench.path(run))
+        with self.lock:
+            known = state in self.states
+            self.states.add(state)
+        if not known:
+            bench.finish(run, torture.state_of(bench.path(run)), threads)
+
+
+def io_fails(bench, resumed, plan, name):
     run, action = f"io-{name}", plan.split(":")[2]
     status, errors = bench.life(run, RLHF_IO_FAULT=plan)
     check_crash(status, errors)
@@ -58,60 +83,96 @@ def io_fails(bench, plan, name):
                 not os.path.exists(bench.path(run, "evaluate", "manifest.json")):
             torture.demand("rlhf resume " + run in line and "last good" in line or
                            "nothing was done" in line, f"it does not say what to do: {line}")
-    if os.path.exists(bench.path(run)):
-        bench.finish(run, torture.state_of(bench.path(run)), 1)
-        shutil.rmtree(bench.path(run))
+    resumed.once(bench, run)
+    shutil.rmtree(bench.path(run), ignore_errors=True)
     return status
 
 
-def memory_fails(bench, plan, name):
-    run = f"memory-{name}"
-    status, errors = bench.life(run, RLHF_MEMORY_FAULT=plan)
+def memory_fails(bench, resumed, status):
+    """Judges a copy that has ended in the folder of `bench`."""
+    with open(bench.path("errors"), encoding="utf-8", errors="replace") as file:
+        errors = file.read()
+    errors = re.sub("==[0-9]+==Running thread .*\n", "", errors)  # the original, not a leak
     check_crash(status, errors)
     line = torture.last_line(errors)
     torture.demand(status in (0, 1), f"exit status {status}: {line}")
     torture.demand(status == 0 or "cannot allocate" in line or "no memory" in line,
                    f"the line: {line}")
-    if os.path.exists(bench.path(run)):
-        bench.finish(run, torture.state_of(bench.path(run)), 1)
-        shutil.rmtree(bench.path(run))
+    resumed.once(bench, "run")
     return status
 
 
-def allocations(bench):
-    """How many allocations a run makes: the largest number that still fails."""
-    low, high = 0, 1
-    while memory_fails(bench, str(high), "count") == 1:
-        low, high = high, 2 * high
-    while high - low > 1:
-        middle = (low + high) // 2
-        if memory_fails(bench, str(middle), "count") == 1:
-            low = middle
-        else:
-            high = middle
-    return low
+class Tally:
+    """How the faults ended."""
+
+    def __init__(self, most):
+        self.most, self.failures, self.ended = most, [], {}
+
+    def full(self):
+        return len(self.failures) >= self.most
+
+    def judge(self, plan, trial):
+        """`trial` returns an exit status, or does not and raises."""
+        try:
+            status = trial()
+            self.ended[status] = self.ended.get(status, 0) + 1
+        except torture.Failure as failure:
+            self.failures.append(f"{plan}: {failure}")
+
+    def show(self, resumed):
+        statuses = ", ".join(f"{count} with {status}" for status, count in sorted(self.ended.items()))
+        print(f"{sum(self.ended.values()) + len(self.failures)} faults: {statuses} ended as "
+              f"promised, {len(self.failures)} not; {len(resumed.states)} different folders resumed")
+        for failure in self.failures[:15]:
+            print("  " + failure)
 
 
-def work(bench, trial, plans, jobs, most):
-    failures, ended = [], {}
+def all_io(bench, asked, tally, resumed):
+    plans = io_plans(bench.calls)
+    print(f"io: {len(plans)} faults there are", flush=True)
+    if asked.sample:
+        plans = random.Random(asked.seed).sample(plans, min(asked.sample, len(plans)))
 
     def one(numbered):
         index, plan = numbered
-        if len(failures) >= most:
-            return
-        try:
-            status = trial(bench, plan, index)
-            ended[status] = ended.get(status, 0) + 1
-        except torture.Failure as failure:
-            failures.append(f"{plan}: {failure}")
+        if not tally.full():
+            tally.judge(plan, lambda: io_fails(bench, resumed, plan, index))
 
-    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+    with concurrent.futures.ThreadPoolExecutor(asked.jobs) as pool:
         list(pool.map(one, enumerate(plans)))
-    statuses = ", ".join(f"{count} with {status}" for status, count in sorted(ended.items()))
-    print(f"{len(plans)} faults: {statuses} ended as promised, {len(failures)} not")
-    for failure in failures[:15]:
-        print("  " + failure)
-    return len(failures)
+
+
+def all_memory(bench, asked, tally, resumed):
+    """Each job follows a run of its own and judges every so many of its allocations."""
+    stride = max(ALLOCATIONS // asked.sample, asked.jobs) if asked.sample else asked.jobs
+
+    def one(job):
+        place, (ask, answers), (answer, asks) = bench.inside(f"job-{job}"), os.pipe(), os.pipe()
+        copies = place.inside("copies")
+        plan = f"{1 + job * stride // asked.jobs} {stride} copies run {answers} {answer}"
+        explorer = subprocess.Popen(
+            place.command("run"), cwd=place.folder, pass_fds=(answers, answer),
+            env=bench.environment(RLHF_EVERY_ALLOCATION=plan), stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        os.close(answers)
+        os.close(answer)
+        with open(ask, encoding="utf-8") as told:
+            for line in told:
+                name, status = line.split()
+                if int(status) != NOT_STRUCK:
+                    tally.judge(name, lambda: memory_fails(copies, resumed, int(status)))
+                shutil.rmtree(copies.path("run"), ignore_errors=True)
+                if tally.full():
+                    explorer.kill()
+                os.write(asks, b".")
+        os.close(asks)
+        errors = explorer.communicate()[1].decode("utf-8", "replace")
+        if not tally.full():
+            torture.demand(explorer.returncode == 0, f"the explorer: {torture.last_line(errors)}")
+            place.check("run", {})
+
+    with concurrent.futures.ThreadPoolExecutor(asked.jobs) as pool:
+        list(pool.map(one, range(asked.jobs)))
 
 
 def main():
@@ -125,19 +186,14 @@ def main():
     asked = parser.parse_args()
 
     bench = torture.Torture(asked.rlhf)
+    tally, resumed = Tally(asked.failures), Resumed()
     try:
         bench.undisturbed()
-        if asked.kind == "io":
-            plans, trial = io_plans(bench.calls), io_fails
-        else:
-            plans, trial = [f"{n}{persist}" for n in range(1, allocations(bench) + 1)
-                            for persist in ("", ":persist")], memory_fails
-        print(f"{asked.kind}: {len(plans)} faults there are")
-        if asked.sample:
-            plans = random.Random(asked.seed).sample(plans, min(asked.sample, len(plans)))
-        failures = work(bench, trial, plans, asked.jobs, asked.failures)
+        {"io": all_io, "memory": all_memory}[asked.kind](bench, asked, tally, resumed)
+        tally.show(resumed)
     finally:
         bench.close()
+    failures = len(tally.failures)
     print(f"fault_run {asked.kind}: {'fine' if failures == 0 else f'{failures} failures'}")
     return 1 if failures else 0
 

@@ -3,6 +3,7 @@ below a second, its fingerprint, the trace of its I/O calls, and what a death le
 
 For tests/kill_run.py, tests/fault_run.py and tests/crowd_run.py.
 """
+import copy
 import hashlib
 import json
 import os
@@ -44,6 +45,13 @@ class OtherBits(Failure):
     """The end is not the undisturbed run's."""
 
 
+def scratch():
+    """Where the runs live: in memory, if TMPDIR says nothing else. What dies is the process, never
+    the disk, so that a sync has nothing to add but time (five times a run's)."""
+    memory = "/dev/shm"
+    return None if "TMPDIR" in os.environ or not os.access(memory, os.W_OK) else memory
+
+
 def demand(held, text, kind=Failure):
     if not held:
         raise kind(text)
@@ -54,10 +62,20 @@ class Torture:
 
     def __init__(self, rlhf):
         self.rlhf = os.path.abspath(rlhf)
-        self.folder = tempfile.mkdtemp(prefix="rlhf-torture-")
-        self.settings = os.path.join(self.folder, "small.json")
-        with open(self.settings, "w", encoding="utf-8") as file:
+        self.folder = tempfile.mkdtemp(prefix="rlhf-torture-", dir=scratch())
+        self.put_settings()
+
+    def put_settings(self):
+        with open(self.path("small.json"), "w", encoding="utf-8") as file:
             json.dump(SETTINGS, file)
+
+    def inside(self, name):
+        """The same bench in a folder of its own, inside this one."""
+        bench = copy.copy(self)
+        bench.folder = self.path(name)
+        os.makedirs(bench.folder)
+        bench.put_settings()
+        return bench
 
     def close(self):
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -131,6 +149,30 @@ def fingerprint(run):
             with open(path, "rb") as file:
                 found[short] = hashlib.sha256(file.read()).hexdigest()
     return found
+
+
+def left_state(run):
+    """All that a resumed life can depend on: two runs that are equal in it go on alike. Clock, host
+    and process are left out, and log.txt, which nothing reads."""
+    state = {"bytes": fingerprint(run), "run.json": [], "steps": {}, "events": {}}
+    for base, _, names in os.walk(run):
+        for name in names:
+            path = os.path.join(base, name)
+            if name == "run.json":
+                state["run.json"] = [life.get("end", {}).get("exit_status") for life in lives(path)]
+            elif name == "timings.jsonl":
+                with open(path, "rb") as file:
+                    torn = not file.read().endswith(b"\n")
+                state["steps"][base] = (timing_steps(base), torn)
+            elif name.startswith("events.out."):
+                state["events"][base] = os.path.getsize(path)
+    return hashlib.sha256(repr(state).replace(run, "").encode()).digest()
+
+
+def lives(path):
+    """The lives that a run.json tells of."""
+    with open(path, encoding="utf-8") as file:
+        return json.load(file)["lives"]
 
 
 def is_checkpoint(path):

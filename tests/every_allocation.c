@@ -1,0 +1,222 @@
+/* Lets every allocation of a run fail in turn without running up to it each time: at each, the
+ * process is copied, the run's folder with it, and in the copy the allocation fails. Where an HDF5
+ * file is read, copies are made before: a reader that is under way cannot be had twice. For
+ * tests/fault_run.py, which judges each copy; linked in by --wrap, so no line of the program knows
+ * of it.
+ *
+ *     RLHF_EVERY_ALLOCATION="FIRST STRIDE PLACE RUN ASK ANSWER"
+ *         allocations FIRST, FIRST + STRIDE, ... (from 1; a file read counts as one); a copy works
+ *         in the folder PLACE, on PLACE/RUN, with PLACE/errors as its standard error; when it has
+ *         ended, "NAME STATUS" is written to the descriptor ASK, and a byte from ANSWER waited for.
+ *         NAME is N[:persist], or N/call-K and N/reader-K for the K-th allocation of the
+ *         caller and of the reader of a file.
+ *
+ * Without it the program is the program. One thread only: a copy has no other. */
+#include "data/memory.h"
+#include "data/memory_fault.h"
+#include "data/store/private.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+extern char **environ;
+
+enum { PATH_SIZE = 4096, NAME_SIZE = 64, NOT_STRUCK = 200, BROKEN = 201 };
+
+static struct Plan {
+    long first, stride;
+    char place[512], run[512];
+    int ask, answer;
+} plan;
+
+static pid_t explorer; /* who makes copies; 0: nobody */
+static bool asked, is_copy;
+static long met;              /* allocations, and files read */
+static bool reading;          /* such a file: no copies now */
+static volatile bool *struck; /* shared with the reader: the planned allocation came */
+
+/* The fault of a copy that was made to read a file; 0: none. */
+static struct ReadFault {
+    long call;
+    int persistent;
+    bool in_reader;
+} fault;
+
+bool __real_memory_strikes(void);
+bool __wrap_memory_strikes(void);
+Status __real_store_read(StoreContent *content, const char *path, const Digest *expected,
+                         const StoreField *schema, int count);
+Status __wrap_store_read(StoreContent *content, const char *path, const Digest *expected,
+                         const StoreField *schema, int count);
+_Noreturn void __real_store_child(int to, pid_t parent, const StoreRequest *request);
+_Noreturn void __wrap_store_child(int to, pid_t parent, const StoreRequest *request);
+
+/* The harness itself fails; no status of the program's. */
+static void need(bool held, const char *what)
+{
+    if (held) return;
+    fprintf(stderr, "every_allocation: %s: %s\n", what, strerror(errno));
+    _exit(BROKEN);
+}
+
+static void ask_environment(void)
+{
+    asked = true;
+    const char *text = getenv("RLHF_EVERY_ALLOCATION");
+    if (text == NULL) return;
+    need(sscanf(text, "%ld %ld %511s %511s %d %d", &plan.first, &plan.stride, plan.place, plan.run,
+                &plan.ask, &plan.answer) == 6 &&
+             plan.first >= 1 && plan.stride >= 1,
+         "the plan cannot be read");
+    struck = mmap(NULL, sizeof *struck, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    need(struck != MAP_FAILED, "no shared memory");
+    explorer = getpid();
+}
+
+/* Whether this is the process that makes copies, and the turn of what it has met. */
+static bool is_turn(void)
+{
+    if (!asked) ask_environment();
+    if (explorer == 0 || is_copy || reading || getpid() != explorer) return false;
+    met++;
+    return met >= plan.first && (met - plan.first) % plan.stride == 0;
+}
+
+static void copy_folder(void)
+{
+    if (access(plan.run, F_OK) != 0) return; /* not begun */
+    char *words[] = {"cp", "-a", plan.run, plan.place, NULL};
+    pid_t pid;
+    int ending = 0;
+    need(posix_spawnp(&pid, "cp", NULL, NULL, words, environ) == 0, "cannot start cp");
+    need(waitpid(pid, &ending, 0) == pid && ending == 0, "cannot copy the folder");
+}
+
+/* A descriptor of a file of the run becomes one of its copy. */
+static void move_descriptor(int descriptor, const char *here)
+{
+    char link[NAME_SIZE], target[PATH_SIZE], path[2 * PATH_SIZE];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", descriptor);
+    const ssize_t length = readlink(link, target, sizeof target - 1);
+    if (length <= 0) return;
+    target[length] = '\0';
+    const size_t prefix = strlen(here);
+    if (strncmp(target, here, prefix) != 0 || target[prefix] != '/') return;
+
+    const int flags = fcntl(descriptor, F_GETFL), close_on_exec = fcntl(descriptor, F_GETFD);
+    snprintf(path, sizeof path, "%s%s", plan.run, target + prefix);
+    const int copy = open(path, flags & ~(O_CREAT | O_EXCL | O_TRUNC));
+    need(copy >= 0, path);
+    const bool is_lock = strcmp(target + prefix, "/lock") == 0;
+    need(!is_lock || flock(copy, LOCK_EX | LOCK_NB) == 0, "cannot lock the copy");
+    if (lseek(descriptor, 0, SEEK_CUR) > 0) lseek(copy, lseek(descriptor, 0, SEEK_CUR), SEEK_SET);
+    need(dup2(copy, descriptor) == descriptor, "dup2");
+    fcntl(descriptor, F_SETFD, close_on_exec);
+    close(copy);
+}
+
+/* This process works in the copied folder from here on. */
+static void move_in(void)
+{
+    char here[PATH_SIZE];
+    need(realpath(".", here) != NULL, "where am I");
+    need(strlen(here) + strlen(plan.run) + 2 < sizeof here, "the path is too long");
+    strcat(strcat(here, "/"), plan.run);
+    need(chdir(plan.place) == 0, plan.place);
+    for (int descriptor = 3; descriptor < 256; descriptor++) move_descriptor(descriptor, here);
+    const int errors = open("errors", O_WRONLY | O_CREAT | O_TRUNC | O_APPEND, 0666);
+    need(errors >= 0 && dup2(errors, 2) == 2, "cannot redirect the errors");
+    close(errors);
+}
+
+/* Tells the judge how a copy ended, and waits until it is done with its folder. */
+static void report(const char *name, int ending)
+{
+    char line[2 * NAME_SIZE], byte;
+    const int status = WIFSIGNALED(ending) ? -WTERMSIG(ending) : WEXITSTATUS(ending);
+    const int length = snprintf(line, sizeof line, "%s %d\n", name, status);
+    need(write(plan.ask, line, (size_t)length) == length, "nobody listens");
+    need(read(plan.answer, &byte, 1) == 1, "nobody answers");
+}
+
+/* True in the copy; false in the original once the copy has ended, with its status. */
+static bool make_copy(const char *name, int *status)
+{
+    copy_folder();
+    *struck = false;
+    const pid_t pid = fork();
+    need(pid >= 0, "cannot fork");
+    if (pid == 0) {
+        is_copy = true;
+        move_in();
+        return true;
+    }
+    int ending = 0;
+    while (waitpid(pid, &ending, 0) < 0 && errno == EINTR) {
+    }
+    *status = WIFEXITED(ending) ? WEXITSTATUS(ending) : -1;
+    report(name, ending);
+    return false;
+}
+
+bool __wrap_memory_strikes(void)
+{
+    if (is_turn()) {
+        for (int persistent = 0; persistent < 2; persistent++) {
+            char name[NAME_SIZE];
+            int status;
+            snprintf(name, sizeof name, "%ld%s", met, persistent ? ":persist" : "");
+            if (!make_copy(name, &status)) continue;
+            memory_fault(1, persistent);
+            break;
+        }
+    }
+    const bool strikes = __real_memory_strikes();
+    if (strikes && struck != NULL) *struck = true;
+    return strikes;
+}
+
+_Noreturn void __wrap_store_child(int to, pid_t parent, const StoreRequest *request)
+{
+    if (fault.call > 0) memory_fault(fault.in_reader ? fault.call : 0, fault.persistent);
+    __real_store_child(to, parent, request);
+}
+
+/* Copies that read with each allocation failing, until there are no more. True in a copy. */
+static bool make_reading_copies(bool in_reader)
+{
+    int status = 0;
+    for (long call = 1; status != NOT_STRUCK; call++) {
+        for (int persistent = 0; persistent < 2 && status != NOT_STRUCK; persistent++) {
+            char name[NAME_SIZE];
+            snprintf(name, sizeof name, "%ld/%s-%ld%s", met, in_reader ? "reader" : "call", call,
+                     persistent ? ":persist" : "");
+            if (!make_copy(name, &status)) continue;
+            fault = (struct ReadFault){call, persistent, in_reader};
+            if (!in_reader) memory_fault(call, persistent);
+            return true;
+        }
+    }
+    return false;
+}
+
+Status __wrap_store_read(StoreContent *content, const char *path, const Digest *expected,
+                         const StoreField *schema, int count)
+{
+    if (is_turn() && !make_reading_copies(false)) make_reading_copies(true);
+    reading = true;
+    const Status found = __real_store_read(content, path, expected, schema, count);
+    reading = false;
+    if (fault.call > 0 && !*struck) _exit(NOT_STRUCK);
+    fault.call = 0;
+    return found;
+}
