@@ -88,46 +88,67 @@ def twice(bench):
     demand("crashed" in bench.status("twice"), "status does not tell")
 
 
-# In a namespace of its own: a small disk, filled but for so much; then freed.
+# In a namespace of its own: a small disk with a run that is to begin a stage, filled but for so much;
+# then freed.
 DISK_SCRIPT = """
 set -u
-mount -t tmpfs -o size=4m none "$1" || exit 99
-shift
-cd "$1/.." && run=$2 free=$3; shift 3
-head -c "$((4 * 1024 * 1024 - free))" /dev/zero >disk/ballast
+mount -t tmpfs -o size=4m none disk || exit 99
+[ ! -d "$1" ] || cp -a "$1" disk/run
+room=$(df --output=avail -B1 disk | tail -n 1)
+head -c $((room - $2)) /dev/zero >disk/ballast
+shift 2
 "$@" >/dev/null 2>first; first=$?
 rm disk/ballast
 "$@" >/dev/null 2>second; second=$?
-rm -rf result; cp -a "disk/$run" result
+rm -rf result; cp -a disk/run result
 printf '%s %s %s\\n' "$first" "$second" "$(tail -n 1 first)"
 """
+PAGE = 4096  # what a tmpfs gives out
+
+
+def pages(folder):
+    """What the files below `folder` take of a disk."""
+    return sum(-(-os.path.getsize(os.path.join(base, name)) // PAGE)
+               for base, _, names in os.walk(folder) for name in names)
+
+
+def fill(bench, stage, start, free):
+    """The disk fills up once `free` bytes more are written to the run `start`, which is to begin
+    `stage`. True: it filled up in there. None: no namespace is allowed."""
+    done = subprocess.run(["unshare", "-rm", "bash", "-c", DISK_SCRIPT, "disk", start, str(free),
+                           *bench.command("disk/run", 1)],
+                          cwd=bench.folder, env=bench.environment(), stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, timeout=torture.TIMEOUT, check=False)
+    if done.returncode != 0:
+        return None
+    first, second, line = done.stdout.decode().strip().split(" ", 2)
+    demand(second == "0", f"{stage}: freed, it still fails: {second}")
+    bench.keeps("result", torture.state_of(bench.path(start)))
+    differ = torture.differences(bench.reference, torture.fingerprint(bench.path("result")))
+    demand(not differ, f"{stage}: other bits: " + ", ".join(differ[:4]))
+    demand(first == "0" or first == "5" and "No space left on device" in line,
+           f"{stage}: exit status {first}: {line}")
+    return first == "5" and f"run/{stage}/" in line
 
 
 def disk(bench, chance):
     """Where no namespace is allowed, full disks are those of tests/fault_run.py alone."""
     os.makedirs(bench.path("disk"), exist_ok=True)
-    size = sum(os.path.getsize(os.path.join(base, name))
-               for base, _, names in os.walk(bench.path("undisturbed")) for name in names)
-    stages = set()
-    for share in [0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95]:
-        free = int(size * share) + chance.randint(0, 20000)
-        command = bench.command("disk/run", 1)
-        done = subprocess.run(["unshare", "-rm", "bash", "-c", DISK_SCRIPT, "disk",
-                               bench.path("disk"), bench.path("disk"), "run", str(free), *command],
-                              env=bench.environment(), stdout=subprocess.PIPE,
-                              stderr=subprocess.PIPE, timeout=torture.TIMEOUT, check=False)
-        if done.returncode != 0 or done.stdout.startswith(b"99"):
-            return "no namespace here: the fault module's ENOSPC stands in (tests/fault_run.py)"
-        first, second, line = done.stdout.decode().strip().split(" ", 2)
-        demand(second == "0", f"freed, it still fails: {second}")
-        differ = torture.differences(bench.reference, torture.fingerprint(bench.path("result")))
-        demand(not differ, "other bits: " + ", ".join(differ[:4]))
-        if first == "0":
-            continue
-        demand(first == "5" and ("No space left on device" in line or "free" in line),
-               f"exit status {first}: {line}")
-        stages.update(stage for stage in torture.STAGES if f"run/{stage}/" in line)
-    return f"a tmpfs of 4 MiB filled up in {', '.join(s for s in torture.STAGES if s in stages)}"
+    filled = {stage: 0 for stage in torture.STAGES}
+    for before, stage in zip([None] + torture.STAGES, torture.STAGES):
+        start = f"before-{stage}"
+        if before:
+            status, errors = bench.life(start, extra=["--until", before])
+            demand(status == 0, f"until {before}: {errors}")
+        room = pages(bench.path("undisturbed", stage)) + 2  # run.json and log.txt grow
+        for share in [0.1, 0.25, 0.4, 0.55, 0.7, 0.85]:
+            free = int((share + 0.1 * chance.random()) * room) * PAGE
+            in_stage = fill(bench, stage, start, free)
+            if in_stage is None:
+                return "no namespace here: the fault module's ENOSPC stands in (tests/fault_run.py)"
+            filled[stage] += in_stage
+        demand(filled[stage], f"{stage}: the disk never filled up in there")
+    return "a tmpfs of 4 MiB filled up in " + ", ".join(f"{s} {n} times" for s, n in filled.items())
 
 
 def main():
