@@ -2,11 +2,8 @@
 #include "policy/kernels.h"
 #include "policy/lanes.h"
 
+#include <assert.h>
 #include <math.h>
-
-/* Queries are taken a tile at a time, so that the scratch does not grow with the square of the
- * sequence, and a causal tile leaves out the keys that none of its rows may see. */
-enum { ATTENTION_TILE = 32 };
 
 size_t attention_scratch(int T)
 {
@@ -22,7 +19,9 @@ typedef struct Head {
     bool causal;
 } Head;
 
-/* Queries first to first + rows - 1, and how many keys the tile reaches. */
+/* Queries are taken a tile at a time, so that the scratch does not grow with the square of the
+ * sequence, and a causal tile leaves out the keys that none of its rows may see: queries first to
+ * first + rows - 1, and how many keys the tile reaches. */
 typedef struct Tile {
     int first, rows, reach;
 } Tile;
@@ -48,21 +47,21 @@ INLINE int row_edge(int seen, int reach)
     return whole < reach ? whole : reach;
 }
 
-/* Row r of the tile becomes its softmax over the keys it sees, the first `seen + r` where causal;
- * the rest is zero. In three passes over the rows: one row is too short to keep a processor busy
- * while its maximum and its sum are being folded. */
-HOT static void tile_softmax(float *weight, int stride, int rows, int reach, int seen, bool causal)
+/* In three passes over the rows: one row is too short to keep a processor busy while its maximum
+ * and its sum are being folded. */
+HOT void attention_softmax(float *weight, int stride, int rows, int reach, int seen, int step)
 {
+    assert(rows <= ATTENTION_TILE);
     float max[ATTENTION_TILE], lane[ATTENTION_TILE][LANES];
     for (int r = 0; r < rows; r++) {
         float *w = row_at(weight, r, stride);
-        const int last = causal ? seen + r : reach, edge = row_edge(last, reach);
+        const int last = seen + r * step, edge = row_edge(last, reach);
         for (int s = last; s < edge; s++) w[s] = -INFINITY;
         max[r] = row_max(w, edge);
     }
     for (int r = 0; r < rows; r++) {
         float *w = row_at(weight, r, stride);
-        const int edge = row_edge(causal ? seen + r : reach, reach);
+        const int edge = row_edge(seen + r * step, reach);
         float sum[LANES] = {0.0f};
         int s = 0;
         for (; s + LANES <= edge; s += LANES) {
@@ -80,7 +79,7 @@ HOT static void tile_softmax(float *weight, int stride, int rows, int reach, int
     }
     for (int r = 0; r < rows; r++) {
         float *w = row_at(weight, r, stride);
-        const int edge = row_edge(causal ? seen + r : reach, reach);
+        const int edge = row_edge(seen + r * step, reach);
         const float inverse = 1.0f / lanes_sum(lane[r]);
         for (int s = 0; s < edge; s++) w[s] *= inverse;
         for (int s = edge; s < reach; s++) w[s] = 0.0f;
@@ -92,7 +91,8 @@ static void tile_weights(float *weight, const Head *head, Tile tile)
     const int row = 3 * head->C;
     gemm_part(weight, head->T, row_of(head->q, tile.first, row), row, head->k, row, tile.rows,
               tile.reach, head->width, false, true, head->scale, 0.0f);
-    tile_softmax(weight, head->T, tile.rows, tile.reach, tile.first + 1, head->causal);
+    const int seen = head->causal ? tile.first + 1 : tile.reach;
+    attention_softmax(weight, head->T, tile.rows, tile.reach, seen, head->causal ? 1 : 0);
 }
 
 /* w = softmax(score), so  dscore = w (dw - sum of w dw). */

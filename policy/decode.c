@@ -8,11 +8,19 @@
 #include <math.h>
 #include <string.h>
 
+/* Sums of 16 lanes that grow side by side: one alone would wait for each of its additions. */
+enum { SIDE_BY_SIDE = 4 };
+
+static int whole_lanes(int count)
+{
+    return (count + LANES - 1) / LANES * LANES;
+}
+
 void decoder_layout(Decoder *decoder, Arena *arena, ModelShape shape, int slots, int longest,
                     int rows)
 {
     const size_t C = (size_t)shape.channels, R = (size_t)rows;
-    const int room = (longest + LANES - 1) / LANES * LANES;
+    const int room = whole_lanes(longest);
     const size_t cache = (size_t)shape.layers * (size_t)slots * (size_t)room * C;
     *decoder = (Decoder){.shape = shape, .slots = slots, .longest = room, .rows = rows};
     decoder->key = arena_floats(arena, cache);
@@ -25,7 +33,7 @@ void decoder_layout(Decoder *decoder, Arena *arena, ModelShape shape, int slots,
     decoder->qkv = arena_floats(arena, R * 3 * C);
     decoder->up = arena_floats(arena, R * 4 * C);
     decoder->gated = arena_floats(arena, R * 4 * C);
-    decoder->weight = arena_floats(arena, (size_t)room);
+    decoder->weight = arena_floats(arena, (size_t)shape.heads * (size_t)room);
 }
 
 /* Where the keys (and the values) of a slot start. */
@@ -35,40 +43,65 @@ static size_t cache_start(const Decoder *decoder, int layer, int slot)
     return ((size_t)layer * (size_t)decoder->slots + (size_t)slot) * size;
 }
 
-/* weight[s] = softmax over s < count of  scale * q . k[s];  key (width, longest) */
-HOT static void attend_weights(float *weight, const float *query, const float *key, int count,
-                               int longest, int width, float scale)
+/* score[s] = scale * q . k[s] for `blocks` times 16 keys; key (width, longest). `blocks` is a
+ * constant where this is called, so that the sums stay in registers. */
+INLINE void score_keys(float *score, const float *query, const float *key, int blocks, int longest,
+                       int width, float scale)
 {
-    for (int s = 0; s < count; s += LANES) {
-        float score[LANES] = {0.0f};
-        for (int c = 0; c < width; c++) {
-            const float *k = row_of(key, c, longest) + s;
-            for (int l = 0; l < LANES; l++) score[l] += query[c] * k[l];
-        }
-        for (int l = 0; l < LANES; l++) weight[s + l] = scale * score[l];
+    LaneVector sum[SIDE_BY_SIDE] = {{0.0f}};
+    for (int c = 0; c < width; c++) {
+        const LaneVector *k = (const LaneVector *)row_of(key, c, longest);
+        for (int b = 0; b < blocks; b++) sum[b] += query[c] * k[b];
     }
-    const float max = row_max(weight, count);
-    for (int s = 0; s < count; s++) weight[s] = lane_exp(weight[s] - max);
-    const float inverse = 1.0f / row_sum(weight, count);
-    for (int s = 0; s < count; s++) weight[s] *= inverse;
+    for (int b = 0; b < blocks; b++) ((LaneVector *)score)[b] = scale * sum[b];
 }
 
-/* out = sum over s < count of  weight[s] v[s];  value (longest, C), of which `width` columns */
-HOT static void attend_values(float *out, const float *weight, const float *value, int count,
-                              int width, int C)
+/* The same for the first `count` keys, whole blocks of 16. */
+HOT static void score_head(float *score, const float *query, const float *key, int count,
+                           int longest, int width, float scale)
 {
-    int c = 0;
-    for (; c + LANES <= width; c += LANES) {
-        float sum[LANES] = {0.0f};
-        for (int s = 0; s < count; s++) {
-            const float *v = row_of(value, s, C) + c;
-            for (int l = 0; l < LANES; l++) sum[l] += weight[s] * v[l];
-        }
-        memcpy(out + c, sum, sizeof sum);
+    int s = 0;
+    for (; s + SIDE_BY_SIDE * LANES <= count; s += SIDE_BY_SIDE * LANES) {
+        score_keys(score + s, query, key + s, SIDE_BY_SIDE, longest, width, scale);
     }
-    for (; c < width; c++) {
+    for (; s < count; s += LANES) score_keys(score + s, query, key + s, 1, longest, width, scale);
+}
+
+/* out = sum over s < count of  weight[s] v[s]  for `blocks` times 16 columns; value (longest, C).
+ * Columns of one head share a row of weights, `longest` apart. */
+INLINE void mix_columns(float *out, const float *weight, const float *value, int count, int longest,
+                        int column, int blocks, int width, int C)
+{
+    LaneVector sum[SIDE_BY_SIDE] = {{0.0f}};
+    const float *w[SIDE_BY_SIDE];
+    for (int b = 0; b < blocks; b++) {
+        w[b] = row_of(weight, (column + b * LANES) / width, longest);
+    }
+    for (int s = 0; s < count; s++) {
+        const LaneVector *v = (const LaneVector *)(row_of(value, s, C) + column);
+        for (int b = 0; b < blocks; b++) sum[b] += w[b][s] * v[b];
+    }
+    memcpy(out + column, sum, sizeof sum[0] * (size_t)blocks);
+}
+
+/* All heads' values; weight (H, longest). */
+HOT static void mix_values(float *out, const float *weight, const float *value, int count,
+                           int longest, int width, int C)
+{
+    const int wide = SIDE_BY_SIDE * LANES;
+    int c = 0;
+    if (width % LANES == 0) {
+        for (; c + wide <= C; c += wide) {
+            mix_columns(out, weight, value, count, longest, c, SIDE_BY_SIDE, width, C);
+        }
+        for (; c < C; c += LANES) {
+            mix_columns(out, weight, value, count, longest, c, 1, width, C);
+        }
+    }
+    for (; c < C; c++) {
+        const float *w = row_of(weight, c / width, longest);
         float sum = 0.0f;
-        for (int s = 0; s < count; s++) sum += weight[s] * row_of(value, s, C)[c];
+        for (int s = 0; s < count; s++) sum += w[s] * row_of(value, s, C)[c];
         out[c] = sum;
     }
 }
@@ -91,19 +124,23 @@ static void remember(Decoder *decoder, int layer, const int32_t *slot, const int
 /* Attention of every row over its own slot, up to its own position, into decoder->normed. */
 static void attend(Decoder *decoder, int layer, const int32_t *slot, const int32_t *position, int n)
 {
-    const int C = decoder->shape.channels, width = C / decoder->shape.heads;
+    const int C = decoder->shape.channels, H = decoder->shape.heads, width = C / H;
+    const int room = decoder->longest;
     const float scale = 1.0f / sqrtf((float)width);
     for (int i = 0; i < n; i++) {
         const size_t start = cache_start(decoder, layer, slot[i]);
         const float *query = row_of(decoder->qkv, i, 3 * C);
-        float *out = row_at(decoder->normed, i, C);
-        for (int c = 0; c < C; c += width) {
-            attend_weights(decoder->weight, query + c,
-                           row_of(decoder->key + start, c, decoder->longest), position[i] + 1,
-                           decoder->longest, width, scale);
-            attend_values(out + c, decoder->weight, decoder->value + start + c, position[i] + 1,
-                          width, C);
+        const int count = position[i] + 1, whole = whole_lanes(count);
+        for (int h = 0; h < H; h++) {
+            score_head(row_at(decoder->weight, h, room), query + h * width,
+                       row_of(decoder->key + start, h * width, room), whole, room, width, scale);
         }
+        for (int h = 0; h < H; h += ATTENTION_TILE) {
+            const int rows = H - h < ATTENTION_TILE ? H - h : ATTENTION_TILE;
+            attention_softmax(row_at(decoder->weight, h, room), room, rows, whole, count, 0);
+        }
+        mix_values(row_at(decoder->normed, i, C), decoder->weight, decoder->value + start, count,
+                   room, width, C);
     }
 }
 

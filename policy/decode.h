@@ -23,7 +23,7 @@ typedef struct Decoder {
     float *hidden;     /* (rows, C) after the final norm: what decode_rows leaves */
     float *qkv;        /* (rows, 3C) */
     float *up, *gated; /* (rows, 4C) */
-    float *weight;     /* (longest) attention of one head of one row */
+    float *weight;     /* (H, longest) attention of one row */
 } Decoder;
 
 void decoder_layout(Decoder *decoder, Arena *arena, ModelShape shape, int slots, int longest,

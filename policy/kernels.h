@@ -69,6 +69,11 @@ void attention_backward(float *dqkv, float *scratch, const float *dout, const fl
                         const float *qkv, int T, int C, int H, bool causal);
 size_t attention_scratch(int T); /* floats; grows with T */
 
+enum { ATTENTION_TILE = 32 }; /* queries taken together */
+/* Up to ATTENTION_TILE rows of scores, `stride` apart: row r becomes its softmax over its first
+ * seen + r step entries, and 0 from there to `reach`. */
+void attention_softmax(float *weight, int stride, int rows, int reach, int seen, int step);
+
 /* Sums over one row of logits, z = (logits - max) * inverse_temperature. */
 typedef struct SoftmaxSums {
     float max;

@@ -26,6 +26,10 @@ enum { LANES = 16 };
 #endif
 #define INLINE static inline __attribute__((always_inline))
 
+/* Lanes as one value, where several sums must stay in registers; read from any float's address. */
+typedef float LaneVector
+    __attribute__((vector_size(LANES * sizeof(float)), aligned(sizeof(float)), may_alias));
+
 /* The lanes added up, in a fixed tree. */
 INLINE float lanes_sum(float lane[LANES])
 {

@@ -18,6 +18,7 @@
 #define sum_of_squares plain_sum_of_squares
 #define any_above plain_any_above
 #define attention_scratch plain_attention_scratch
+#define attention_softmax plain_attention_softmax
 #define attention_forward plain_attention_forward
 #define attention_backward plain_attention_backward
 #include "policy/attention.c"
