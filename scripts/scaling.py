@@ -56,6 +56,7 @@ def main():
     parser.add_argument("--largest", type=float, default=124, metavar="MILLIONS",
                         help="leave out larger models (default 124)")
     options = parser.parse_args()
+    subprocess.run([options.rlhf, "--version"], check=True)  # names OpenBLAS's kernel
     head("parameters", HEAD)
     for name, millions, words in MODELS:
         if millions <= options.largest:

@@ -73,6 +73,7 @@ def main():
     parser.add_argument("--output", type=pathlib.Path, metavar="FILE",
                         help="every number of every run, as JSON")
     options, options.sizes = parser.parse_known_args()
+    subprocess.run([options.rlhf, "--version"], check=True)  # names OpenBLAS's kernel
     check(options)
     runs = []
     for number in range(options.runs):
