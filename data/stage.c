@@ -135,16 +135,19 @@ static Status record_timing(Stage *stage, int64_t step, int64_t tokens)
     const double now = stage_seconds();
     const double seconds = now - stage->last_record;
     stage->last_record = now;
-    char line[256], checks[48] = "";
+    char line[320], checks[48] = "", checkpoint[48] = "";
     if (stage->invariants > 0) {
         snprintf(checks, sizeof checks, ",\"time/invariants\":%.6f", stage->invariants);
-        stage->invariants = 0;
     }
+    if (stage->checkpointing > 0) {
+        snprintf(checkpoint, sizeof checkpoint, ",\"time/checkpoint\":%.6f", stage->checkpointing);
+    }
+    stage->invariants = stage->checkpointing = 0;
     const int length = snprintf(line, sizeof line,
                                 "{\"step\":%" PRId64 ",\"seconds\":%.6f,\"tokens\":%" PRId64
-                                ",\"tokens_per_second\":%.1f,\"max_resident_kb\":%ld%s}\n",
+                                ",\"tokens_per_second\":%.1f,\"max_resident_kb\":%ld%s%s}\n",
                                 step, seconds, tokens, seconds > 0 ? (double)tokens / seconds : 0.0,
-                                max_resident_kb(), checks);
+                                max_resident_kb(), checks, checkpoint);
     return io_log_append(&stage->timings, line, (size_t)length);
 }
 
@@ -205,6 +208,12 @@ static int64_t unless_kept(int64_t step, const int64_t *keep, int keeps)
     return step;
 }
 
+Status stage_checkpoint_begin(Stage *stage, char folder[PATH_TEXT], int64_t step)
+{
+    stage->checkpoint_began = stage_seconds();
+    return checkpoint_begin(folder, stage->folder, step);
+}
+
 Status stage_checkpoint(Stage *stage, const char *folder, int64_t step, const char *const *names,
                         int count, const int64_t *keep, int keeps)
 {
@@ -219,6 +228,7 @@ Status stage_checkpoint(Stage *stage, const char *folder, int64_t step, const ch
     stage->spare[1] = unless_kept(before, keep, keeps);
     stage->last_step = step;
     stage->last_checkpoint = stage_seconds();
+    stage->checkpointing += stage->last_checkpoint - stage->checkpoint_began;
     return STATUS_OK;
 }
 

@@ -58,6 +58,7 @@ typedef struct Stage {
     int damaged;                       /* checkpoints found damaged and moved aside */
     double last_checkpoint, last_record; /* seconds, monotonic */
     double invariants; /* seconds that checks took since the last record; 0: not measured */
+    double checkpoint_began, checkpointing; /* when; seconds that they took since the last record */
     int64_t last_step;                 /* newest checkpoint of this stage; -1: none */
     int64_t spare[2];                  /* checkpoints that only a recovery needs; -1: none */
 } Stage;
@@ -69,9 +70,10 @@ typedef struct Stage {
 Status stage_open(Stage *stage, const MetricTable *table);
 
 /* One step is done: a row in metrics.jsonl; one in timings.jsonl (step, seconds since the last
- * record, tokens, tokens_per_second, max_resident_kb, time/invariants where measured); progress to
- * the hook. `value` as in journal_write; `shown` names up to STAGE_SHOWN_MAX metrics, NULL-ended;
- * may be NULL. The event file gets the row, with what was added to stage->events before. */
+ * record, tokens, tokens_per_second, max_resident_kb; time/invariants and time/checkpoint where
+ * there were any); progress to the hook. `value` as in journal_write; `shown` names up to
+ * STAGE_SHOWN_MAX metrics, NULL-ended; may be NULL. The event file gets the row, with what was
+ * added to stage->events before. */
 Status stage_record(Stage *stage, int64_t step, int64_t steps, int64_t tokens, const double *value,
                     const char *const *shown);
 
@@ -83,7 +85,9 @@ bool stage_should_stop(const Stage *stage);
 /* True when a checkpoint is due: time, signal, or about to stop. */
 bool stage_checkpoint_due(const Stage *stage);
 
-/* Checkpoint `step` made of `names` written into the folder that checkpoint_begin gave. */
+/* Checkpoint `step` begins; `folder` gets the empty folder that its files are to be put into. */
+Status stage_checkpoint_begin(Stage *stage, char folder[PATH_TEXT], int64_t step);
+/* It is made of `names`, which lie there. */
 Status stage_checkpoint(Stage *stage, const char *folder, int64_t step, const char *const *names,
                         int count, const int64_t *keep, int keeps);
 

@@ -119,7 +119,7 @@ static Status checkpoint(void *context, int64_t step)
     char folder[STAGE_PATH], names[NETWORK_FILES_MAX + 1][128];
     const char *list[NETWORK_FILES_MAX + 1];
     int count = 0;
-    TRY(checkpoint_begin(folder, stage->folder, step));
+    TRY(stage_checkpoint_begin(stage, folder, step));
     TRY(network_write(names, &count, folder, "policy", loop->trainer.model, &loop->trainer.adamw,
                       tokenizer_end(loop->job->tokenizer)));
     TRY(guard_write(names, &count, folder, "policy", &loop->trainer.guard));

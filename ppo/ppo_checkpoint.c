@@ -141,7 +141,7 @@ Status ppo_save(PpoRun *run)
     const int64_t step = run->state.step;
     char folder[STAGE_PATH], names[CHECKPOINT_FILES_MAX][128];
     int count = 0;
-    TRY(checkpoint_begin(folder, stage->folder, step));
+    TRY(stage_checkpoint_begin(stage, folder, step));
     TRY(write_files(names, &count, run, folder));
     const char *list[CHECKPOINT_FILES_MAX];
     for (int i = 0; i < count; i++) list[i] = names[i];

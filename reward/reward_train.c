@@ -233,7 +233,7 @@ static Status commit(void *context, int64_t step)
     char folder[STAGE_PATH], names[NETWORK_FILES_MAX + 1][128];
     const char *list[NETWORK_FILES_MAX + 1];
     int count = 0;
-    TRY(checkpoint_begin(folder, stage->folder, step));
+    TRY(stage_checkpoint_begin(stage, folder, step));
     TRY(network_write(names, &count, folder, "model", &t->model, &t->trainer.adamw,
                       tokenizer_end(t->tokenizer)));
     TRY(guard_write(names, &count, folder, "model", &t->trainer.guard));

@@ -37,7 +37,7 @@ static void commit(Stage *stage, const Model *model, const AdamW *adamw, int64_t
     const double loss = 1.0 / (double)step;
     int count = 0;
     assert_ok(stage_record(stage, step, NEWER, 10, &loss, (const char *const[]){NULL}));
-    assert_ok(checkpoint_begin(folder, stage->folder, step));
+    assert_ok(stage_checkpoint_begin(stage, folder, step));
     assert_ok(network_write(names, &count, folder, "policy", model, adamw, 6));
     assert_int_equal(count, 1);
     const char *const list[] = {names[0]};

@@ -280,7 +280,7 @@ static void record(Stage *stage, int64_t step)
 static void save(Stage *stage, int64_t step, const int64_t *keep, int keeps)
 {
     char folder[PATH_TEXT], path[PATH_TEXT];
-    assert_ok(checkpoint_begin(folder, stage->folder, step));
+    assert_ok(stage_checkpoint_begin(stage, folder, step));
     assert_ok(path_join(path, folder, "state"));
     write_file(path, "weights and moments");
     assert_ok(
@@ -295,6 +295,7 @@ static void a_step_is_recorded_and_shown(void **state)
     assert_ok(stage_open(&stage, &table));
     assert_false(stage.resumed);
     record(&stage, 1);
+    save(&stage, 1, NULL, 0);
     record(&stage, 2);
     assert_int_equal(watcher.calls, 2);
     assert_string_equal(watcher.seen.stage, "sft");
@@ -317,6 +318,10 @@ static void a_step_is_recorded_and_shown(void **state)
     assert_true(metric_column(&timings, "tokens")[1] == 640);
     assert_true(metric_column(&timings, "max_resident_kb")[1] > 100);
     assert_non_null(metric_column(&timings, "tokens_per_second"));
+    const double *checkpoint = metric_column(&timings, "time/checkpoint");
+    assert_non_null(checkpoint);
+    assert_true(isnan(checkpoint[0])); /* none before */
+    assert_true(checkpoint[1] > 0 && checkpoint[1] <= metric_column(&timings, "seconds")[1]);
     metric_columns_free(&timings);
 }
 
@@ -546,7 +551,7 @@ static void a_full_disk_leaves_the_checkpoint_before(void **state)
         record(&stage, 1);
         save(&stage, 1, NULL, 0);
         char folder[PATH_TEXT], path[PATH_TEXT];
-        assert_ok(checkpoint_begin(folder, stage.folder, 2));
+        assert_ok(stage_checkpoint_begin(&stage, folder, 2));
         assert_ok(path_join(path, folder, "state"));
         write_file(path, "weights and moments");
         io_fault(NULL, call, ENOSPC, false);
