@@ -88,8 +88,8 @@ def twice(bench):
     demand("crashed" in bench.status("twice"), "status does not tell")
 
 
-# In a namespace of its own: a small disk with a run that is to begin a stage, filled but for so much;
-# then freed.
+# In a namespace of its own: a small disk with a run that is to begin a stage, filled but for so
+# much; then freed.
 DISK_SCRIPT = """
 set -u
 mount -t tmpfs -o size=4m none disk || exit 99

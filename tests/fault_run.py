@@ -5,7 +5,7 @@ in the bits of the run that nothing disturbed. A folder that is left as another 
 is not resumed again: resuming depends on the folder alone.
 
     tests/fault_run.py RLHF io [--sample 40]
-    tests/fault_run.py RLHF_EVERY_ALLOCATION memory [--sample 40]
+    tests/fault_run.py RLHF_EVERY_ALLOCATION memory [--sample 40] [--first 1]
 
 io: open, write, fsync, rename, close, truncate, mkdir and remove with EIO, ENOSPC, EINTR and (write)
 half of it, once and for good. memory: every allocation, once and for good, those of the processes
@@ -120,9 +120,9 @@ class Tally:
             self.failures.append(f"{plan}: {failure}")
 
     def show(self, resumed):
-        statuses = ", ".join(f"{count} with {status}" for status, count in sorted(self.ended.items()))
-        print(f"{sum(self.ended.values()) + len(self.failures)} faults: {statuses} ended as "
-              f"promised, {len(self.failures)} not; {len(resumed.states)} different folders resumed")
+        ended = ", ".join(f"{count} with {status}" for status, count in sorted(self.ended.items()))
+        print(f"{sum(self.ended.values()) + len(self.failures)} faults: {ended} ended as promised, "
+              f"{len(self.failures)} not; {len(resumed.states)} different folders resumed")
         for failure in self.failures[:15]:
             print("  " + failure)
 
@@ -149,7 +149,8 @@ def all_memory(bench, asked, tally, resumed):
     def one(job):
         place, (ask, answers), (answer, asks) = bench.inside(f"job-{job}"), os.pipe(), os.pipe()
         copies = place.inside("copies")
-        plan = f"{1 + job * stride // asked.jobs} {stride} copies run {answers} {answer}"
+        first = asked.first + job * stride // asked.jobs
+        plan = f"{first} {stride} copies run {answers} {answer}"
         explorer = subprocess.Popen(
             place.command("run"), cwd=place.folder, pass_fds=(answers, answer),
             env=bench.environment(RLHF_EVERY_ALLOCATION=plan), stdin=subprocess.DEVNULL,
@@ -180,6 +181,7 @@ def main():
     parser.add_argument("rlhf")
     parser.add_argument("kind", choices=["io", "memory"])
     parser.add_argument("--sample", type=int, default=0, help="so many, drawn; 0: all")
+    parser.add_argument("--first", type=int, default=1, help="memory: go on from this allocation")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--failures", type=int, default=20, help="give up after so many")
