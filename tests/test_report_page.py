@@ -119,6 +119,34 @@ def single_runs_come_and_go(browser):
     wait(lambda: picture() == before, "single runs did not go again")
 
 
+def paper_shows_the_curves(browser, run):
+    """Every chart is on paper: as drawing, three beside each other, as high where the journal is."""
+    with open(f"{run}/ppo/metrics.jsonl", encoding="utf-8") as file:
+        gold = [json.loads(line)["objective/gold"] for line in file]
+    browser.js("dispatchEvent(new Event('beforeprint'))")
+    browser.look(718, "dark", "print") # A4 without its margins
+    drawn = browser.js("return [...document.querySelectorAll('.curve .plot')].map((plot) => ["
+                       "plot.dataset.stage, plot.parentNode.querySelector('.metric').textContent,"
+                       "plot.getBoundingClientRect().right,"
+                       "[...plot.querySelectorAll('.engraved .line')].map((line) =>"
+                       "line.getAttribute('points').split(' ').map((point) => point.split(',').map(Number)))])")
+    assert drawn and max(right for _, _, right, _ in drawn) <= 718, drawn
+    for stage, name, _, lines in drawn:
+        assert lines and all(math.isfinite(y) for line in lines for _, y in line), (stage, name, lines)
+    raw = next(lines[0] for stage, name, _, lines in drawn if (stage, name) == ("ppo", "objective/gold"))
+    assert len(raw) == len(gold)
+    assert raw[gold.index(max(gold))][1] == min(y for _, y in raw)
+    assert len(set(x for x, _ in raw)) == len(raw)
+    hidden = lambda what: browser.js("return [...document.querySelectorAll(arguments[0])]"
+                                     ".every((e) => e.getClientRects().length === 0)", what)
+    assert hidden(".curve canvas, .controls label, .readout, details:not([open]), .rollout-controls")
+    assert not hidden(".engraved")
+    browser.look(1280, "light")
+    browser.js("dispatchEvent(new Event('afterprint'))")
+    assert hidden(".engraved") and not hidden(".controls label")
+    assert len(browser.run("Page.printToPDF", printBackground=False)["data"]) > 100_000
+
+
 # ---- rollouts and samples ----
 
 def cells(browser, key):
@@ -455,6 +483,7 @@ def main():
         curves_zoom_together(browser)
         hovered_steps_are_the_journals(browser, run, chance)
         single_runs_come_and_go(browser)
+        paper_shows_the_curves(browser, run)
         answers_change_with_the_slider(browser, run)
         the_table_sorts(browser)
         rows_are_chosen(browser)

@@ -314,6 +314,7 @@ static void print_controls(Page *page, const Report *report)
         page_print(page, "<label><input type=\"checkbox\" id=\"show-runs\"> every single run, raw, "
                          "faint, behind</label>\n");
     }
+    page_print(page, "<span>Drag to zoom all charts of a stage, double click to go back.</span>\n");
     if (report->runs > 1) {
         page_print(page, "<ul class=\"legend\">\n");
         for (int g = 0; g < report->groups; g++) {
@@ -337,13 +338,11 @@ void report_curves(Page *page, const Report *report)
     page_section(page, "curves", "Every metric over steps",
                  report->runs == 1
                      ? "The strong line is a debiased exponential average over all values, with "
-                       "the weight written above each chart; the green strip is the healthy range. "
-                       "Drag to zoom all charts of a stage, double click to go back."
+                       "the weight written above each chart; the green strip is the healthy range."
                      : "The line is the mean over the runs of a group, each smoothed by a debiased "
                        "exponential average over all its values with the weight written above each "
                        "chart; the band reaches from the smallest run to the largest, the green "
-                       "strip is the healthy range. Drag to zoom all charts of a stage, double "
-                       "click to go back.");
+                       "strip is the healthy range.");
     print_controls(page, report);
     void *block = NULL;
     if (page->status == STATUS_OK) {

@@ -9,6 +9,7 @@
   if (!data) return;
   const DASHES = [null, [8, 3], [2, 2], [10, 3, 2, 3], [5, 5], [1, 3], [12, 4], [6, 2, 2, 2, 2, 2]];
   const READ_MOST = 6; /* values below a chart */
+  const FEW = 20; /* steps: fewer are marked one by one */
   const charts = [];
   const zoom = {}; /* by stage: [first, last] or null */
   const toggle = document.getElementById("show-runs");
@@ -75,17 +76,24 @@
     };
   }
 
+  /* Where the healthy range lies in a chart; null: there is none, or out of sight. */
+  function healthyStrip(spec, graph) {
+    if (spec.low === undefined && spec.high === undefined) return null;
+    const range = graph.yAxisRange();
+    const top = Math.min(range[1], spec.high === undefined ? range[1] : spec.high);
+    const bottom = Math.max(range[0], spec.low === undefined ? range[0] : spec.low);
+    if (!(top >= bottom)) return null;
+    const y = graph.toDomYCoord(top);
+    return {y: y, height: Math.max(1, graph.toDomYCoord(bottom) - y)};
+  }
+
   /* The healthy range as a strip behind the lines. */
   function drawHealthy(spec) {
     return function (canvas, area, graph) {
-      if (spec.low === undefined && spec.high === undefined) return;
-      const range = graph.yAxisRange();
-      const top = Math.min(range[1], spec.high === undefined ? range[1] : spec.high);
-      const bottom = Math.max(range[0], spec.low === undefined ? range[0] : spec.low);
-      if (!(top >= bottom)) return;
-      const y = graph.toDomYCoord(top), height = graph.toDomYCoord(bottom) - y;
+      const strip = healthyStrip(spec, graph);
+      if (!strip) return;
       canvas.fillStyle = colour("--healthy");
-      canvas.fillRect(area.x, y, area.w, Math.max(1, height));
+      canvas.fillRect(area.x, strip.y, area.w, strip.height);
     };
   }
 
@@ -138,7 +146,7 @@
   function zoomed(chart) {
     zoom[chart.stage] = chart.graph.isZoomed("x") ? chart.graph.xAxisRange() : null;
     others(chart).forEach(function (other) {
-      other.graph.updateOptions({dateWindow: zoom[chart.stage]});
+      other.graph.updateOptions({dateWindow: zoom[chart.stage] || around(other.rows)});
     });
   }
 
@@ -151,11 +159,17 @@
     return model;
   }
 
+  /* dygraphs has no place for a single step; null: it may choose. */
+  function around(rows) {
+    return rows.length === 1 ? [rows[0][0] - 1, rows[0][0] + 1] : null;
+  }
+
   function draw(chart) {
     if (chart.graph) chart.graph.destroy();
     chart.lines = linesOf(chart.spec);
     chart.rows = rowsOf(chart.lines);
-    const few = chart.rows.length < 20, series = {};
+    const few = chart.rows.length < FEW, series = {};
+    const paper = document.documentElement.classList.contains("paper");
     chart.lines.forEach(function (line) { series[line.name] = styleOf(line, few); });
     chart.graph = new Dygraph(chart.plot, chart.rows, {
       labels: ["step"].concat(chart.lines.map(function (line) { return line.name; })),
@@ -166,21 +180,76 @@
       legend: "never",
       showLabelsOnHighlight: false,
       includeZero: false,
-      axisLabelFontSize: 11,
+      axisLabelFontSize: paper ? 9 : 11,
       axisLineColor: colour("--line"),
       gridLineColor: colour("--grid"),
       gridLineWidth: 1,
       rangePad: 0,
       yRangePad: 6,
       xRangePad: 4,
-      axes: {x: {pixelsPerLabel: 55}, y: {pixelsPerLabel: 32, axisLabelWidth: 52}},
-      dateWindow: zoom[chart.stage] || null,
+      axes: {x: {pixelsPerLabel: paper ? 28 : 55},
+             y: {pixelsPerLabel: paper ? 24 : 32, axisLabelWidth: paper ? 44 : 52}},
+      dateWindow: zoom[chart.stage] || around(chart.rows),
       interactionModel: interaction(),
       underlayCallback: drawHealthy(chart.spec),
       highlightCallback: function (event, x, points, row) { point(chart, x, row); },
       unhighlightCallback: function () { unpoint(chart); },
       zoomCallback: function () { zoomed(chart); }
     });
+    if (paper) engrave(chart);
+  }
+
+  function put(parent, name, attributes) {
+    const element = document.createElementNS("http://www.w3.org/2000/svg", name);
+    Object.keys(attributes).forEach(function (key) { element.setAttribute(key, attributes[key]); });
+    return parent.appendChild(element);
+  }
+
+  function engraveLine(view, chart, index) {
+    const line = chart.lines[index], graph = chart.graph;
+    const rows = chart.rows.filter(function (row) { return row[index + 1]; });
+    function place(level) {
+      return rows.map(function (row) {
+        return graph.toDomXCoord(row[0]).toFixed(1) + "," +
+               graph.toDomYCoord(row[index + 1][level]).toFixed(1);
+      });
+    }
+    const series = "series-" + (line.group % 8), middle = place(1);
+    if (line.band) {
+      put(view, "polygon", {class: "band " + series,
+                            points: place(0).concat(place(2).reverse()).join(" ")});
+    }
+    put(view, "polyline", {class: "line " + series + (line.faint ? " faint" : "") +
+                                  (line.faint || !several ? "" : " dash-" + (line.group % 8)),
+                           points: middle.join(" ")});
+    if (line.faint || chart.rows.length >= FEW) return;
+    middle.forEach(function (point) {
+      const at = point.split(",");
+      put(view, "circle", {class: "points " + series, cx: at[0], cy: at[1], r: 2});
+    });
+  }
+
+  /* The curves as SVG over dygraphs' axes: a canvas made on the way to the printer comes out empty,
+   * and any other coarse. */
+  function engrave(chart) {
+    const graph = chart.graph, area = graph.getArea(), frame = chart.plot.getBoundingClientRect();
+    const right = area.x + area.w, bottom = area.y + area.h;
+    const svg = put(chart.plot, "svg", {class: "engraved", width: frame.width,
+                                        height: frame.height});
+    chart.plot.querySelectorAll(".dygraph-axis-label-y").forEach(function (label) {
+      const box = label.getBoundingClientRect(), y = box.top + box.height / 2 - frame.top;
+      put(svg, "path", {class: "grid", d: "M" + area.x + " " + y + "H" + right});
+    });
+    put(svg, "path", {class: "grid zero",
+                      d: "M" + area.x + " " + area.y + "V" + bottom + "H" + right});
+    const view = put(svg, "svg", {x: area.x, y: area.y, width: area.w, height: area.h,
+                                  viewBox: [area.x, area.y, area.w, area.h].join(" ")});
+    const strip = healthyStrip(chart.spec, graph);
+    if (strip) {
+      put(view, "rect", {class: "healthy", x: area.x, y: strip.y, width: area.w,
+                         height: strip.height});
+    }
+    chart.lines.forEach(function (line, index) { engraveLine(view, chart, index); });
   }
 
   document.querySelectorAll(".curve .plot").forEach(function (plot) {
@@ -227,7 +296,7 @@
   toggle.addEventListener("change", redraw);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
 
-  /* On paper everything is open, drawn and light. */
+  /* On paper everything is open, drawn and light; the class gives charts their width on paper. */
   addEventListener("beforeprint", function () {
     document.documentElement.classList.add("paper");
     document.querySelectorAll("details.stage").forEach(function (stage) { stage.open = true; });
