@@ -2,8 +2,9 @@
 # Fuzzes each target for SECONDS, JOBS of them side by side, from its seeds and what an earlier
 # campaign found: tests/fuzz/campaign.sh SECONDS [JOBS [TARGET...]]
 # An input may take 1 s and 512 MB. Exit status 1 when one crashed, leaked or took more; it lies in
-# build-fuzz/found then, to be mended and kept in tests/fuzz/seeds. What was slow is tried again
-# alone: on a busy machine the clock goes on while the fuzzer waits.
+# build-fuzz/found then, to be mended and kept in tests/fuzz/seeds. What took a second is tried
+# again alone: on a busy machine the clock goes on while the fuzzer waits, or is made to wait; so a
+# campaign is given up for an input only after ten minutes.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 seconds=${1:?usage: tests/fuzz/campaign.sh SECONDS [JOBS [TARGET...]]}
@@ -24,7 +25,7 @@ fuzz() { # target
   mkdir -p "$build/corpus/$1"
   local status=0
   rm -f "$build/found/$1"-*
-  "$build/fuzz_$1" -max_total_time="$seconds" -timeout=20 -report_slow_units=1 -rss_limit_mb=512 \
+  "$build/fuzz_$1" -max_total_time="$seconds" -timeout=600 -report_slow_units=1 -rss_limit_mb=512 \
     -max_len=65536 -print_final_stats=1 -dict=tests/fuzz/json.dict \
     -artifact_prefix="$build/found/$1-" \
     "$build/corpus/$1" "tests/fuzz/seeds/$1" >"$build/found/$1.log" 2>&1 || status=$?
