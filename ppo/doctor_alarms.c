@@ -165,42 +165,39 @@ static void look_at_level(Examination *e, const Level *level, const MetricColumn
 
 /* ---- over-optimisation ---- */
 
-/* With n labelled answers of the SFT policy, the best of all n lies log n - (n - 1) / n nats from
- * it (Stiennon et al. 2020); a policy farther away gives answers that the reward model has met none
- * of. Reward grows as the root of the divergence while it is sound (Gao et al. 2022); what it gives
- * a root of a nat falls once the policy pays for what the model does not know. Both together: */
+/* The policy's answers are e^KL times rarer with the SFT policy, which gave the n labelled ones:
+ * past log n nats not one of those is like them, and the reward model guesses. Being there may be
+ * harmless where the penalty holds the policy; running on is not. So: past log n, and at the
+ * present pace past log 30 n in as many steps as are averaged. */
 static const Check overoptimised = {
     "ppo", "over-optimisation", FINDING_ALARM,
     "the policy finds what the reward model overrates: true quality falls while the score rises",
     "--set ppo.kl_coef=0.1 (higher), or stop at this step; more label.pairs push it back"};
-static const double past_its_best = 0.98;
+static const double rarer = 30.0;
 static const double risen = 0.5; /* standard deviations; below, nothing was optimised */
 
 static void look_at_overoptimisation(Examination *e, const MetricColumns *columns)
 {
     const double *kl = column_of(columns, PPO_KL_EXACT), *score = column_of(columns, PPO_SCORES);
     if (kl == NULL || score == NULL || !(e->labelled > 1.0)) return;
-    const double covered = log(e->labelled) - (e->labelled - 1.0) / e->labelled;
-    const double start = columns->rows > 0 ? score[0] : 0.0;
-    double best = 0.0, farthest = 0.0;
-    for (int i = 0; i < columns->rows; i++) {
+    const double labelled = log(e->labelled), guessed = log(rarer * e->labelled);
+    double farthest = 0.0;
+    for (int i = WINDOW; i < columns->rows; i++) {
         const double distance = mean_until(kl, i, WINDOW);
-        const double reached = mean_until(score, i, WINDOW);
-        const double yield = reached / sqrt(fmax(distance, 1.0));
-        best = fmax(best, yield);
+        const double gone = distance - mean_until(kl, i - WINDOW, WINDOW);
         farthest = fmax(farthest, distance);
-        if (!(distance > covered) || reached - start < risen || yield >= past_its_best * best) {
-            continue;
-        }
+        if (!(distance > labelled) || !(distance + gone > guessed)) continue;
+        if (mean_until(score, i, WINDOW) - score[0] < risen) continue;
         doctor_note(e->diagnosis, &overoptimised, true, columns->step[i],
-                    "at step %lld %.1f nats from SFT, %.1f are covered by %.0f labelled answers; "
-                    "score a root of a nat %.2f, at its best %.2f",
-                    (long long)columns->step[i], distance, covered, e->labelled, yield, best);
+                    "at step %lld %.1f nats from SFT, %.1f more than %d steps before; "
+                    "%.0f labelled answers reach %.1f",
+                    (long long)columns->step[i], distance, gone, (int)WINDOW, e->labelled,
+                    labelled);
         return;
     }
     doctor_note(e->diagnosis, &overoptimised, false, 0,
-                "at most %.1f nats from SFT, %.1f are covered by %.0f labelled answers", farthest,
-                covered, e->labelled);
+                "at most %.1f nats from SFT, %.0f labelled answers reach %.1f", farthest,
+                e->labelled, labelled);
 }
 
 /* ---- samples and log-probabilities ---- */
@@ -261,8 +258,8 @@ static Status look_at_end(Examination *e, const MetricColumns *columns)
     const bool broken = life.exit_status == STATUS_BROKEN || life.exit_status == STATUS_DIVERGED;
     if (!life.ended || !broken) return STATUS_OK;
     const long long steps = columns->rows > 0 ? (long long)columns->step[columns->rows - 1] : 0;
-    doctor_note(e->diagnosis, &gave_up, true, steps, "ended after step %lld with \"%.120s\"",
-                steps, life.reason);
+    doctor_note(e->diagnosis, &gave_up, true, steps, "ended after step %lld with \"%.120s\"", steps,
+                life.reason);
     return STATUS_OK;
 }
 

@@ -330,22 +330,19 @@ static void label_gates_blame_pairs_and_length(void **state)
     run_close(&run);
 }
 
-/* 1 112 pairs leave 1 000 to train on: n = 2 000 answers cover log n - (n - 1) / n = 6.6014 nats.
- */
+/* 1 112 pairs leave 1 000 to train on: n = 2 000 answers: log n = 7.60 nats, log 30 n = 11.00. */
 enum { PAIRS = 1112, LAST = 30 };
 
-static Diagnosis travel(double speed, double yield_kept, const char *stage)
+/* KL grows by `speed` a step up to `farthest`; the score by 0.06 a step up to `highest`. */
+static Diagnosis travel(double speed, double farthest, double highest, const char *stage)
 {
     Run run;
     run_open(&run);
     label(&run, PAIRS, 0);
-    double best = 0;
     for (int step = 1; step <= LAST; step++) {
         Step now = sound(step);
-        now.kl = speed * (step - 1);
-        /* the score grows as the root of the divergence up to 6 nats, then keeps a part of it */
-        best = sqrt(now.kl);
-        now.score = now.kl <= 6 ? best : best * yield_kept;
+        now.kl = fmin(speed * (step - 1), farthest);
+        now.score = fmin(2 * now.score, highest);
         run_add(&run, step, now);
     }
     const Diagnosis diagnosis = run_examine(&run, stage);
@@ -353,28 +350,47 @@ static Diagnosis travel(double speed, double yield_kept, const char *stage)
     return diagnosis;
 }
 
-static void overoptimisation_needs_distance_and_a_falling_yield(void **state)
+static void overoptimisation_needs_distance_and_pace_and_a_gain(void **state)
 {
     (void)state;
-    const Diagnosis near = travel(0.2, 0.5, NULL), sound_far = travel(0.4, 1.0, NULL),
-                    lost = travel(0.4, 0.8, NULL);
+    const Diagnosis near = travel(0.2, INFINITY, INFINITY, NULL),
+                    held = travel(0.4, 8.0, INFINITY, NULL),
+                    idle = travel(0.8, INFINITY, 0.4, NULL),
+                    lost = travel(0.8, INFINITY, INFINITY, NULL);
     assert_int_equal(named(&near, "over-optimisation")->mark, FINDING_FINE);
-    assert_int_equal(named(&sound_far, "over-optimisation")->mark, FINDING_FINE);
-    /* mean of five steps: 0.4 (step - 3) > 6.6014 from step 20 on */
+    assert_string_equal(named(&near, "over-optimisation")->evidence,
+                        "at most 5.4 nats from SFT, 2000 labelled answers reach 7.6");
+    assert_int_equal(named(&held, "over-optimisation")->mark, FINDING_FINE);
+    assert_string_equal(named(&held, "over-optimisation")->evidence,
+                        "at most 8.0 nats from SFT, 2000 labelled answers reach 7.6");
+    assert_int_equal(named(&idle, "over-optimisation")->mark, FINDING_FINE);
+    /* mean of five steps: 0.8 (step - 3) > 7.601 from step 13 on, where 8 + 4 > 11.00 */
     assert_int_equal(named(&lost, "over-optimisation")->mark, FINDING_ALARM);
-    assert_int_equal(named(&lost, "over-optimisation")->step, 20);
-    assert_non_null(strstr(named(&lost, "over-optimisation")->evidence,
-                           "at step 20 6.8 nats from SFT, 6.6 are covered by 2000 labelled"));
-    assert_non_null(strstr(named(&near, "over-optimisation")->evidence, "at most 5.4 nats"));
+    assert_int_equal(named(&lost, "over-optimisation")->step, 13);
+    assert_string_equal(named(&lost, "over-optimisation")->evidence,
+                        "at step 13 8.0 nats from SFT, 4.0 more than 5 steps before; "
+                        "2000 labelled answers reach 7.6");
+}
+
+static void overoptimisation_waits_for_the_pace_or_the_distance(void **state)
+{
+    (void)state;
+    /* 0.3 (step - 3) = 8.1 at step 30, where 8.1 + 1.5 < 11.00 */
+    const Diagnosis slow = travel(0.3, INFINITY, INFINITY, NULL);
+    assert_int_equal(named(&slow, "over-optimisation")->mark, FINDING_FINE);
+    /* 0.4 (step - 3) = 8.8 at step 25 and 8.8 + 2 < 11.00; at step 26 9.2 + 2 is more */
+    const Diagnosis later = travel(0.4, INFINITY, INFINITY, NULL);
+    assert_int_equal(named(&later, "over-optimisation")->step, 26);
 }
 
 static void overoptimisation_is_seen_where_ppo_alone_is_looked_at(void **state)
 {
     (void)state;
-    const Diagnosis whole = travel(0.4, 0.8, NULL), alone = travel(0.4, 0.8, "ppo");
+    const Diagnosis whole = travel(0.8, INFINITY, INFINITY, NULL),
+                    alone = travel(0.8, INFINITY, INFINITY, "ppo");
     const Finding *finding = named(&alone, "over-optimisation");
     assert_int_equal(finding->mark, FINDING_ALARM);
-    assert_int_equal(finding->step, 20);
+    assert_int_equal(finding->step, 13);
     assert_string_equal(finding->evidence, named(&whole, "over-optimisation")->evidence);
     for (int i = 0; i < alone.count; i++) {
         assert_string_equal(alone.finding[i].stage, "ppo");
@@ -419,8 +435,7 @@ static void a_stage_that_gave_up_is_named(void **state)
     put(&run, "run.json", LIVES(LIFE END("8")));
     const Diagnosis stopped = run_examine(&run, NULL);
     assert_int_equal(ill(&stopped), 1);
-    assert_string_equal(named(&stopped, "stopped")->evidence,
-                        "ended after step 2 with \"why\"");
+    assert_string_equal(named(&stopped, "stopped")->evidence, "ended after step 2 with \"why\"");
     put(&run, "ppo/manifest.json", "{}\n");
     const Diagnosis finished = run_examine(&run, NULL);
     assert_int_equal(ill(&finished), 0);
@@ -476,7 +491,8 @@ int main(void)
         cmocka_unit_test(a_score_that_stands_still_is_no_progress),
         cmocka_unit_test(labels_are_counted_and_measured),
         cmocka_unit_test(label_gates_blame_pairs_and_length),
-        cmocka_unit_test(overoptimisation_needs_distance_and_a_falling_yield),
+        cmocka_unit_test(overoptimisation_needs_distance_and_pace_and_a_gain),
+        cmocka_unit_test(overoptimisation_waits_for_the_pace_or_the_distance),
         cmocka_unit_test(overoptimisation_is_seen_where_ppo_alone_is_looked_at),
         cmocka_unit_test(gates_come_before_alarms_and_early_before_late),
         cmocka_unit_test(a_stage_that_gave_up_is_named),
