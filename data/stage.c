@@ -135,19 +135,21 @@ static Status record_timing(Stage *stage, int64_t step, int64_t tokens)
     const double now = stage_seconds();
     const double seconds = now - stage->last_record;
     stage->last_record = now;
-    char line[320], checks[48] = "", checkpoint[48] = "";
-    if (stage->invariants > 0) {
-        snprintf(checks, sizeof checks, ",\"time/invariants\":%.6f", stage->invariants);
+    static const char *const name[STAGE_TIMES] = {"invariants", "rollout_file", "checkpoint"};
+    char line[320];
+    int length = snprintf(line, sizeof line,
+                          "{\"step\":%" PRId64 ",\"seconds\":%.6f,\"tokens\":%" PRId64
+                          ",\"tokens_per_second\":%.1f,\"max_resident_kb\":%ld",
+                          step, seconds, tokens, seconds > 0 ? (double)tokens / seconds : 0.0,
+                          max_resident_kb());
+    for (int i = 0; i < STAGE_TIMES; i++) {
+        if (stage->time[i] > 0) {
+            length += snprintf(line + length, sizeof line - (size_t)length, ",\"time/%s\":%.6f",
+                               name[i], stage->time[i]);
+        }
+        stage->time[i] = 0;
     }
-    if (stage->checkpointing > 0) {
-        snprintf(checkpoint, sizeof checkpoint, ",\"time/checkpoint\":%.6f", stage->checkpointing);
-    }
-    stage->invariants = stage->checkpointing = 0;
-    const int length = snprintf(line, sizeof line,
-                                "{\"step\":%" PRId64 ",\"seconds\":%.6f,\"tokens\":%" PRId64
-                                ",\"tokens_per_second\":%.1f,\"max_resident_kb\":%ld%s%s}\n",
-                                step, seconds, tokens, seconds > 0 ? (double)tokens / seconds : 0.0,
-                                max_resident_kb(), checks, checkpoint);
+    length += snprintf(line + length, sizeof line - (size_t)length, "}\n");
     return io_log_append(&stage->timings, line, (size_t)length);
 }
 
@@ -228,7 +230,7 @@ Status stage_checkpoint(Stage *stage, const char *folder, int64_t step, const ch
     stage->spare[1] = unless_kept(before, keep, keeps);
     stage->last_step = step;
     stage->last_checkpoint = stage_seconds();
-    stage->checkpointing += stage->last_checkpoint - stage->checkpoint_began;
+    stage->time[TIME_CHECKPOINT] += stage->last_checkpoint - stage->checkpoint_began;
     return STATUS_OK;
 }
 

@@ -33,6 +33,14 @@ typedef struct StageHooks {
     bool (*should_checkpoint)(void *context); /* asked once a step; may be NULL */
 } StageHooks;
 
+/* What a step's time is told apart into, "time/NAME" in timings.jsonl. */
+typedef enum StageTime {
+    TIME_INVARIANTS,
+    TIME_ROLLOUT_FILE,
+    TIME_CHECKPOINT,
+    STAGE_TIMES
+} StageTime;
+
 typedef struct Stage {
     /* set by the caller */
     const char *name;     /* "ppo" */
@@ -57,8 +65,8 @@ typedef struct Stage {
     Manifest checkpoint_manifest;
     int damaged;                       /* checkpoints found damaged and moved aside */
     double last_checkpoint, last_record; /* seconds, monotonic */
-    double invariants; /* seconds that checks took since the last record; 0: not measured */
-    double checkpoint_began, checkpointing; /* when; seconds that they took since the last record */
+    double checkpoint_began;
+    double time[STAGE_TIMES]; /* seconds since the last record, added up by who took them */
     int64_t last_step;                 /* newest checkpoint of this stage; -1: none */
     int64_t spare[2];                  /* checkpoints that only a recovery needs; -1: none */
 } Stage;
@@ -70,10 +78,9 @@ typedef struct Stage {
 Status stage_open(Stage *stage, const MetricTable *table);
 
 /* One step is done: a row in metrics.jsonl; one in timings.jsonl (step, seconds since the last
- * record, tokens, tokens_per_second, max_resident_kb; time/invariants and time/checkpoint where
- * there were any); progress to the hook. `value` as in journal_write; `shown` names up to
- * STAGE_SHOWN_MAX metrics, NULL-ended; may be NULL. The event file gets the row, with what was
- * added to stage->events before. */
+ * record, tokens, tokens_per_second, max_resident_kb; time/NAME where that took any); progress to
+ * the hook. `value` as in journal_write; `shown` names up to STAGE_SHOWN_MAX metrics, NULL-ended;
+ * may be NULL. The event file gets the row, with what was added to stage->events before. */
 Status stage_record(Stage *stage, int64_t step, int64_t steps, int64_t tokens, const double *value,
                     const char *const *shown);
 

@@ -87,7 +87,7 @@ static void take_answers(PpoRun *run, const Sequences *answers, int64_t step)
     const double start = stage_seconds();
     rollout->reference = model_digest(&run->reference);
     rollout->reward_model = model_digest(&run->reward_model);
-    run->job->stage->invariants += stage_seconds() - start;
+    run->job->stage->time[TIME_INVARIANTS] += stage_seconds() - start;
     rollout->count = answers->count;
     rollout->tokens = sequences_tokens(answers);
     memcpy(rollout->id, answers->token, (size_t)rollout->tokens * sizeof *rollout->id);
@@ -169,7 +169,7 @@ static Status check_rollout(const PpoRun *run, const double *value)
     };
     const double start = stage_seconds();
     const Status status = invariants_of_rollout(&facts);
-    stage->invariants += stage_seconds() - start;
+    stage->time[TIME_INVARIANTS] += stage_seconds() - start;
     return status;
 }
 
@@ -210,7 +210,9 @@ Status ppo_rollout(PpoRun *run, int64_t step, double *value)
 
     char path[STAGE_PATH];
     TRY(ppo_rollout_path(path, run, step));
+    const double start = stage_seconds();
     TRY(rollout_write(rollout, run->tokenizer, (int)job->text_rows, job->config_text, path, NULL));
+    job->stage->time[TIME_ROLLOUT_FILE] += stage_seconds() - start;
     return check_rollout(run, value);
 }
 

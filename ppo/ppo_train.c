@@ -209,7 +209,7 @@ static Status learn(PpoRun *run, double *value)
     const double start = stage_seconds();
     const Status status = invariants_of_update(value, run->policy.shape.vocabulary,
                                                run->rollout.step <= run->critic_warmup);
-    stage->invariants += stage_seconds() - start;
+    stage->time[TIME_INVARIANTS] += stage_seconds() - start;
     return status;
 }
 

@@ -25,6 +25,10 @@ for file in config.json run.json lock log.txt \
   ppo/rollouts/00000{1..8}.h5 evaluate/{scorecard.json,samples.h5,manifest.json}; do
   [ -s "a/$file" ] || [ "$file" = lock ] || fail "a/$file is missing or empty"
 done
+for part in invariants rollout_file; do
+  [ "$(grep -c "\"time/$part\":0\.[0-9]" a/ppo/timings.jsonl)" -eq 8 ] || fail "no time/$part"
+done
+says a/ppo/timings.jsonl '"time/checkpoint":0.'
 [ -d a/ppo/checkpoints/step-000008 ] || fail "no checkpoint of the last step"
 for part in "stage " "policy " "proxy reward over PPO steps" "gold reward over PPO steps" \
   "on 32 held-out prompts" "prompt " "a/evaluate/scorecard.json"; do
