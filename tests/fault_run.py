@@ -4,18 +4,16 @@ that names file, cause and what to do, nothing bad committed, and afterwards a r
 in the bits of the run that nothing disturbed. A folder that is left as another fault left it before
 is not resumed again: resuming depends on the folder alone.
 
-    tests/fault_run.py RLHF io [--sample 40]
-    tests/fault_run.py RLHF_EVERY_ALLOCATION memory [--sample 40] [--first 1]
+    tests/fault_run.py RLHF_EVERY_FAULT io|memory [--sample 40] [--first 1]
 
 io: open, write, fsync, rename, close, truncate, mkdir and remove with EIO, ENOSPC, EINTR and (write)
 half of it, once and for good. memory: every allocation, once and for good, those of the processes
-that read HDF5 files too (tests/every_allocation.c); meant for a build with AddressSanitizer, which
-tells leaks.
+that read HDF5 files too; meant for a build with AddressSanitizer, which tells leaks. The program is
+that of tests/every_fault.c.
 """
 import argparse
 import concurrent.futures
 import os
-import random
 import re
 import shutil
 import subprocess
@@ -26,23 +24,11 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import torture
 
-KINDS = ["open", "write", "fsync", "rename", "close", "truncate", "mkdir", "remove"]
 CAUSES = {"EIO": "Input/output error", "ENOSPC": "No space left on device",
           "EINTR": "Interrupted system call"}
-NOT_STRUCK = 200  # of tests/every_allocation.c: there is no such allocation
-ALLOCATIONS = 25000  # of a run, roughly: what --sample is a part of
+NOT_STRUCK = 200  # of tests/every_fault.c: there is no such allocation
+ALLOCATIONS, IO_CALLS = 25000, 1500  # of a run, roughly: what --sample is a part of
 SANITIZER = ("AddressSanitizer", "LeakSanitizer", "runtime error")
-
-
-def io_plans(calls):
-    """kind:n:action[:persist] for every call of every kind."""
-    plans = []
-    for kind in KINDS:
-        count = sum(call.kind == kind for call in calls)
-        actions = list(CAUSES) + (["short"] if kind == "write" else [])
-        plans += [f"{kind}:{n}:{action}{persist}" for n in range(1, count + 1)
-                  for action in actions for persist in ("", ":persist")]
-    return plans
 
 
 def check_crash(status, errors):
@@ -69,35 +55,33 @@ class Resumed:
             bench.finish(run, torture.state_of(bench.path(run)), threads)
 
 
-def io_fails(bench, resumed, plan, name):
-    run, action = f"io-{name}", plan.split(":")[2]
-    status, errors = bench.life(run, RLHF_IO_FAULT=plan)
-    check_crash(status, errors)
-    line = torture.last_line(errors)
+def judge_io(bench, name, status, line):
     torture.demand(status in (0, 5), f"exit status {status}: {line}")
-    if status == 5:
-        torture.demand(line.startswith("rlhf run: ") and CAUSES.get(action, "?") in line,
-                       f"the line does not name the cause: {line}")
-        # Before that there is nothing to go on with, after it nothing to do.
-        if os.path.exists(bench.path(run, "pretrain")) and \
-                not os.path.exists(bench.path(run, "evaluate", "manifest.json")):
-            torture.demand("rlhf resume " + run in line and "last good" in line or
-                           "nothing was done" in line, f"it does not say what to do: {line}")
-    resumed.once(bench, run)
-    shutil.rmtree(bench.path(run), ignore_errors=True)
-    return status
+    if status == 0:
+        return
+    torture.demand(line.startswith("rlhf run: ") and CAUSES.get(name.split(":")[2], "?") in line,
+                   f"the line does not name the cause: {line}")
+    # Before that there is nothing to go on with, after it nothing to do.
+    if os.path.exists(bench.path("run", "pretrain")) and \
+            not os.path.exists(bench.path("run", "evaluate", "manifest.json")):
+        torture.demand("rlhf resume run" in line and "last good" in line or
+                       "nothing was done" in line, f"it does not say what to do: {line}")
 
 
-def memory_fails(bench, resumed, status):
-    """Judges a copy that has ended in the folder of `bench`."""
-    with open(bench.path("errors"), encoding="utf-8", errors="replace") as file:
-        errors = file.read()
-    errors = re.sub("==[0-9]+==Running thread .*\n", "", errors)  # the original, not a leak
-    check_crash(status, errors)
-    line = torture.last_line(errors)
-    torture.demand(status in (0, 1), f"exit status {status}: {line}")
+def judge_memory(_, name, status, line):
+    torture.demand(status in (0, 1), f"{name}: exit status {status}: {line}")
     torture.demand(status == 0 or "cannot allocate" in line or "no memory" in line,
                    f"the line: {line}")
+
+
+def judge(bench, resumed, judge_line, name, status):
+    """A copy that has ended in the folder of `bench`."""
+    with open(bench.path("errors"), encoding="utf-8", errors="replace") as file:
+        errors = file.read()
+    check_crash(status, errors)
+    # The sanitizer sees the process that the copy is of, which is no leak.
+    errors = re.sub("==[0-9]+==Running thread .*\n", "", errors)
+    judge_line(bench, name, status, torture.last_line(errors))
     resumed.once(bench, "run")
     return status
 
@@ -118,6 +102,9 @@ class Tally:
             self.ended[status] = self.ended.get(status, 0) + 1
         except torture.Failure as failure:
             self.failures.append(f"{plan}: {failure}")
+        judged = sum(self.ended.values()) + len(self.failures)
+        if judged % 1000 == 0:
+            print(f"{judged} faults, the last {plan}, {len(self.failures)} failures", flush=True)
 
     def show(self, resumed):
         ended = ", ".join(f"{count} with {status}" for status, count in sorted(self.ended.items()))
@@ -127,33 +114,20 @@ class Tally:
             print("  " + failure)
 
 
-def all_io(bench, asked, tally, resumed):
-    plans = io_plans(bench.calls)
-    print(f"io: {len(plans)} faults there are", flush=True)
-    if asked.sample:
-        plans = random.Random(asked.seed).sample(plans, min(asked.sample, len(plans)))
-
-    def one(numbered):
-        index, plan = numbered
-        if not tally.full():
-            tally.judge(plan, lambda: io_fails(bench, resumed, plan, index))
-
-    with concurrent.futures.ThreadPoolExecutor(asked.jobs) as pool:
-        list(pool.map(one, enumerate(plans)))
-
-
-def all_memory(bench, asked, tally, resumed):
-    """Each job follows a run of its own and judges every so many of its allocations."""
-    stride = max(ALLOCATIONS // asked.sample, asked.jobs) if asked.sample else asked.jobs
+def follow(bench, asked, tally, resumed):
+    """Each job follows a run of its own and judges every so many of its calls."""
+    kinds = {"io": (judge_io, IO_CALLS), "memory": (judge_memory, ALLOCATIONS)}
+    judge_line, calls = kinds[asked.kind]
+    stride = max(calls // asked.sample, asked.jobs) if asked.sample else asked.jobs
 
     def one(job):
         place, (ask, answers), (answer, asks) = bench.inside(f"job-{job}"), os.pipe(), os.pipe()
         copies = place.inside("copies")
         first = asked.first + job * stride // asked.jobs
-        plan = f"{first} {stride} copies run {answers} {answer}"
+        plan = f"{asked.kind} {first} {stride} copies run {answers} {answer}"
         explorer = subprocess.Popen(
             place.command("run"), cwd=place.folder, pass_fds=(answers, answer),
-            env=bench.environment(RLHF_EVERY_ALLOCATION=plan), stdin=subprocess.DEVNULL,
+            env=bench.environment(RLHF_EVERY_FAULT=plan), stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         os.close(answers)
         os.close(answer)
@@ -161,7 +135,7 @@ def all_memory(bench, asked, tally, resumed):
             for line in told:
                 name, status = line.split()
                 if int(status) != NOT_STRUCK:
-                    tally.judge(name, lambda: memory_fails(copies, resumed, int(status)))
+                    tally.judge(name, lambda: judge(copies, resumed, judge_line, name, int(status)))
                 shutil.rmtree(copies.path("run"), ignore_errors=True)
                 if tally.full():
                     explorer.kill()
@@ -180,9 +154,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("rlhf")
     parser.add_argument("kind", choices=["io", "memory"])
-    parser.add_argument("--sample", type=int, default=0, help="so many, drawn; 0: all")
-    parser.add_argument("--first", type=int, default=1, help="memory: go on from this allocation")
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--sample", type=int, default=0, help="so many calls; 0: all")
+    parser.add_argument("--first", type=int, default=1, help="go on from this call")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--failures", type=int, default=20, help="give up after so many")
     asked = parser.parse_args()
@@ -191,7 +164,7 @@ def main():
     tally, resumed = Tally(asked.failures), Resumed()
     try:
         bench.undisturbed()
-        {"io": all_io, "memory": all_memory}[asked.kind](bench, asked, tally, resumed)
+        follow(bench, asked, tally, resumed)
         tally.show(resumed)
     finally:
         bench.close()

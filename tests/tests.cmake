@@ -112,19 +112,19 @@ add_executable(rlhf_canary scripts/rlhf/main.c tests/canary.c)
 target_link_libraries(rlhf_canary PRIVATE command)
 target_link_options(rlhf_canary PRIVATE -Wl,--wrap=call_fsync -Wl,--wrap=manifest_verify
   -Wl,--wrap=io_log_cut -Wl,--wrap=network_read)
-add_executable(rlhf_every_allocation scripts/rlhf/main.c tests/every_allocation.c)
-target_link_libraries(rlhf_every_allocation PRIVATE command PkgConfig::HDF5)
-target_link_options(rlhf_every_allocation PRIVATE -Wl,--wrap=memory_strikes -Wl,--wrap=store_read
-  -Wl,--wrap=store_child)
+add_executable(rlhf_every_fault scripts/rlhf/main.c tests/every_fault.c)
+target_link_libraries(rlhf_every_fault PRIVATE command PkgConfig::HDF5)
+target_link_options(rlhf_every_fault PRIVATE -Wl,--wrap=memory_strikes -Wl,--wrap=fault_before
+  -Wl,--wrap=store_read -Wl,--wrap=store_child)
 add_test(NAME canaries COMMAND ${CMAKE_SOURCE_DIR}/tests/test_canaries.sh ${CMAKE_SOURCE_DIR}
   $<TARGET_FILE:rlhf_canary>)
 rlhf_test(json_table data)
 add_test(NAME watch COMMAND /usr/bin/python3 ${CMAKE_SOURCE_DIR}/tests/test_watch.py
   $<TARGET_FILE:rlhf>)
 add_test(NAME io_faults COMMAND /usr/bin/python3 ${CMAKE_SOURCE_DIR}/tests/fault_run.py
-  $<TARGET_FILE:rlhf> io --sample 40)
+  $<TARGET_FILE:rlhf_every_fault> io --sample 12)
 add_test(NAME memory_faults COMMAND /usr/bin/python3 ${CMAKE_SOURCE_DIR}/tests/fault_run.py
-  $<TARGET_FILE:rlhf_every_allocation> memory --sample 12)
+  $<TARGET_FILE:rlhf_every_fault> memory --sample 12)
 add_test(NAME crowd COMMAND /usr/bin/python3 ${CMAKE_SOURCE_DIR}/tests/crowd_run.py
   $<TARGET_FILE:rlhf>)
 # Wall time says something on a quiet machine only, and of a program that is not sanitized.

@@ -1,17 +1,19 @@
-/* Lets every allocation of a run fail in turn without running up to it each time: at each, the
- * process is copied, the run's folder with it, and in the copy the allocation fails. Where an HDF5
- * file is read, copies are made before: a reader that is under way cannot be had twice. For
- * tests/fault_run.py, which judges each copy; linked in by --wrap, so no line of the program knows
- * of it.
+/* Lets every allocation or every I/O call of a run fail in turn without running up to it each time:
+ * at each, the process is copied, the run's folder with it, and in the copy the call fails. Where
+ * an HDF5 file is read, copies for allocations are made before: a reader that is under way cannot
+ * be had twice. For tests/fault_run.py, which judges each copy; linked in by --wrap, so no line of
+ * the program knows of it.
  *
- *     RLHF_EVERY_ALLOCATION="FIRST STRIDE PLACE RUN ASK ANSWER"
- *         allocations FIRST, FIRST + STRIDE, ... (from 1; a file read counts as one); a copy works
- *         in the folder PLACE, on PLACE/RUN, with PLACE/errors as its standard error; when it has
- *         ended, "NAME STATUS" is written to the descriptor ASK, and a byte from ANSWER waited for.
- *         NAME is N[:persist], or N/call-K and N/reader-K for the K-th allocation of the
- *         caller and of the reader of a file.
+ *     RLHF_EVERY_FAULT="WHAT FIRST STRIDE PLACE RUN ASK ANSWER"
+ *         WHAT is memory or io; calls FIRST, FIRST + STRIDE, ... (from 1; for allocations a file
+ *         read counts as one); a copy works in the folder PLACE, on PLACE/RUN, with PLACE/errors as
+ *         its standard error; when it has ended, "NAME STATUS" is written to the descriptor ASK,
+ * and a byte from ANSWER waited for. NAME is as in RLHF_MEMORY_FAULT and RLHF_IO_FAULT, or N/call-K
+ * and N/reader-K for the K-th allocation of the caller and of the reader of a file.
  *
  * Without it the program is the program. One thread only: a copy has no other. */
+#include "data/io.h"
+#include "data/io_fault.h"
 #include "data/memory.h"
 #include "data/memory_fault.h"
 #include "data/store/private.h"
@@ -33,6 +35,7 @@ extern char **environ;
 enum { PATH_SIZE = 4096, NAME_SIZE = 64, NOT_STRUCK = 200, BROKEN = 201 };
 
 static struct Plan {
+    char what[16];
     long first, stride;
     char place[512], run[512];
     int ask, answer;
@@ -41,7 +44,7 @@ static struct Plan {
 static pid_t explorer; /* who makes copies; 0: nobody */
 static bool asked, is_copy;
 static long met;              /* allocations, and files read */
-static bool reading;          /* such a file: no copies now */
+static bool reading;          /* such a file: no copies for allocations now */
 static volatile bool *struck; /* shared with the reader: the planned allocation came */
 
 /* The fault of a copy that was made to read a file; 0: none. */
@@ -51,6 +54,8 @@ static struct ReadFault {
     bool in_reader;
 } fault;
 
+CallFault __real_fault_before(const char *kind);
+CallFault __wrap_fault_before(const char *kind);
 bool __real_memory_strikes(void);
 bool __wrap_memory_strikes(void);
 Status __real_store_read(StoreContent *content, const char *path, const Digest *expected,
@@ -64,17 +69,17 @@ _Noreturn void __wrap_store_child(int to, pid_t parent, const StoreRequest *requ
 static void need(bool held, const char *what)
 {
     if (held) return;
-    fprintf(stderr, "every_allocation: %s: %s\n", what, strerror(errno));
+    fprintf(stderr, "every_fault: %s: %s\n", what, strerror(errno));
     _exit(BROKEN);
 }
 
 static void ask_environment(void)
 {
     asked = true;
-    const char *text = getenv("RLHF_EVERY_ALLOCATION");
+    const char *text = getenv("RLHF_EVERY_FAULT");
     if (text == NULL) return;
-    need(sscanf(text, "%ld %ld %511s %511s %d %d", &plan.first, &plan.stride, plan.place, plan.run,
-                &plan.ask, &plan.answer) == 6 &&
+    need(sscanf(text, "%15s %ld %ld %511s %511s %d %d", plan.what, &plan.first, &plan.stride,
+                plan.place, plan.run, &plan.ask, &plan.answer) == 7 &&
              plan.first >= 1 && plan.stride >= 1,
          "the plan cannot be read");
     struck = mmap(NULL, sizeof *struck, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -82,11 +87,16 @@ static void ask_environment(void)
     explorer = getpid();
 }
 
-/* Whether this is the process that makes copies, and the turn of what it has met. */
-static bool is_turn(void)
+/* Whether this is the process that makes copies, and for `what`. */
+static bool explores(const char *what)
 {
     if (!asked) ask_environment();
-    if (explorer == 0 || is_copy || reading || getpid() != explorer) return false;
+    return explorer == getpid() && !is_copy && strcmp(plan.what, what) == 0;
+}
+
+/* Whether it is the turn of the call that it meets. */
+static bool is_turn(void)
+{
     met++;
     return met >= plan.first && (met - plan.first) % plan.stride == 0;
 }
@@ -168,9 +178,45 @@ static bool make_copy(const char *name, int *status)
     return false;
 }
 
+/* The number of this call of `kind`, from 1. */
+static long count_kind(const char *kind)
+{
+    static const char *const known[] = {"open",  "write",    "fsync", "rename",
+                                        "close", "truncate", "mkdir", "remove"};
+    enum { KINDS = sizeof known / sizeof known[0] };
+    static long count[KINDS];
+    int k = 0;
+    while (k < KINDS && strcmp(known[k], kind) != 0) k++;
+    need(k < KINDS, kind);
+    return ++count[k];
+}
+
+/* Every way in which a call of `kind` may fail. Reading is another matter: nothing is lost by it.
+ */
+CallFault __wrap_fault_before(const char *kind)
+{
+    static const struct {
+        const char *name;
+        int error;
+    } ways[] = {{"EIO", EIO}, {"ENOSPC", ENOSPC}, {"EINTR", EINTR}, {"short", 0}};
+    if (strcmp(kind, "read") == 0 || !explores("io")) return __real_fault_before(kind);
+    const long number = count_kind(kind);
+    if (!is_turn()) return __real_fault_before(kind);
+    const int count = strcmp(kind, "write") == 0 ? 4 : 3;
+    for (int way = 0; way < 2 * count && !is_copy; way++) {
+        char name[NAME_SIZE];
+        int status;
+        const bool persistent = way % 2 == 1;
+        snprintf(name, sizeof name, "%s:%ld:%s%s", kind, number, ways[way / 2].name,
+                 persistent ? ":persist" : "");
+        if (make_copy(name, &status)) io_fault(kind, 1, ways[way / 2].error, persistent);
+    }
+    return __real_fault_before(kind);
+}
+
 bool __wrap_memory_strikes(void)
 {
-    if (is_turn()) {
+    if (!reading && explores("memory") && is_turn()) {
         for (int persistent = 0; persistent < 2; persistent++) {
             char name[NAME_SIZE];
             int status;
@@ -212,7 +258,7 @@ static bool make_reading_copies(bool in_reader)
 Status __wrap_store_read(StoreContent *content, const char *path, const Digest *expected,
                          const StoreField *schema, int count)
 {
-    if (is_turn() && !make_reading_copies(false)) make_reading_copies(true);
+    if (explores("memory") && is_turn() && !make_reading_copies(false)) make_reading_copies(true);
     reading = true;
     const Status found = __real_store_read(content, path, expected, schema, count);
     reading = false;
