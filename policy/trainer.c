@@ -106,7 +106,7 @@ typedef struct Pass {
 } Pass;
 
 /* Forward, loss and (with a gradient) backward of the k-th block of the pass. */
-static Status pass_block(const Pass *pass, int k, int worker, Model *gradient, bool *fresh)
+static Status pass_block(const Pass *pass, int k, int worker, Model *gradient)
 {
     Trainer *trainer = pass->trainer;
     TrainerWorker *own = &trainer->worker[worker];
@@ -124,26 +124,14 @@ static Status pass_block(const Pass *pass, int k, int worker, Model *gradient, b
     transformer_forward(&own->activations, trainer->model, &own->block);
     TRY(pass->loss(pass->context, sums, &block));
     if (gradient != NULL) {
-        transformer_backward(gradient, &own->activations, trainer->model, &own->block, *fresh);
-        *fresh = false;
+        transformer_backward(gradient, &own->activations, trainer->model, &own->block);
     }
     return STATUS_OK;
 }
 
 static Status measure_block(void *context, int item, int worker)
 {
-    return pass_block(context, item, worker, NULL, NULL);
-}
-
-/* Zeros in layers' matrices or in all else. */
-static void clear(Model *gradient, bool matrices)
-{
-    ModelWeightInfo info[MODEL_WEIGHT_KINDS];
-    const int count = model_weight_list(info, gradient->shape);
-    for (int i = 0; i < count; i++) {
-        if ((info[i].layered && info[i].columns > 0) != matrices) continue;
-        memset(gradient->flat + info[i].start, 0, sizeof *gradient->flat * info[i].size);
-    }
+    return pass_block(context, item, worker, NULL);
 }
 
 /* Shard s computes blocks [s count / shards, (s + 1) count / shards) of the minibatch, in order. */
@@ -152,13 +140,11 @@ static Status shard_gradient(void *context, int shard, int worker)
     const Pass *pass = context;
     const Trainer *trainer = pass->trainer;
     Model *gradient = &trainer->gradient[shard];
-    bool fresh = true;
-    clear(gradient, false);
+    memset(gradient->flat, 0, sizeof *gradient->flat * gradient->count);
     const int64_t count = pass->count;
     const int first = (int)(shard * count / trainer->shards);
     const int end = (int)((shard + 1) * count / trainer->shards);
-    for (int k = first; k < end; k++) TRY(pass_block(pass, k, worker, gradient, &fresh));
-    if (fresh) clear(gradient, true);
+    for (int k = first; k < end; k++) TRY(pass_block(pass, k, worker, gradient));
     return STATUS_OK;
 }
 

@@ -131,44 +131,43 @@ void transformer_forward(Activations *activations, const Model *model, const Blo
                        activations->stream, model->weight.norm_gain, model->weight.norm_bias, N, C);
 }
 
-/* dweight = kept dweight + in^T dout; din = dout weight^T; (N, inner), (N, outer). */
+/* dweight += in^T dout; din = dout weight^T; (N, inner), (N, outer). */
 static void linear_backward(float *din, float *dweight, float *dbias, const float *dout,
-                            const float *in, const float *weight, int N, int inner, int outer,
-                            float kept)
+                            const float *in, const float *weight, int N, int inner, int outer)
 {
     bias_backward(dbias, dout, N, outer);
-    gemm(dweight, in, dout, inner, outer, N, true, false, kept);
+    gemm(dweight, in, dout, inner, outer, N, true, false, 1.0f);
     gemm(din, dout, weight, N, inner, outer, false, true, 0.0f);
 }
 
 static void layer_backward(ModelWeights *d, Activations *a, const Layer *layer,
-                           const ModelWeights *w, ModelShape shape, const Block *block, float kept)
+                           const ModelWeights *w, ModelShape shape, const Block *block)
 {
     const int N = block->rows, C = shape.channels;
     /* through the GELU: wide becomes its output again and dwide the gradient of its input */
     gemm(a->dwide, a->dstream, w->down_weight, N, 4 * C, C, false, true, 0.0f);
     gelu_backward(a->wide, a->dwide, layer->up, (size_t)N * 4 * (size_t)C);
-    gemm(d->down_weight, a->wide, a->dstream, 4 * C, C, N, true, false, kept);
+    gemm(d->down_weight, a->wide, a->dstream, 4 * C, C, N, true, false, 1.0f);
     bias_backward(d->down_bias, a->dstream, N, C);
     layer_norm_rebuild(a->narrow, layer->normal2, w->norm2_gain, w->norm2_bias, N, C);
     linear_backward(a->dnarrow, d->up_weight, d->up_bias, a->dwide, a->narrow, w->up_weight, N, C,
-                    4 * C, kept);
+                    4 * C);
     layer_norm_backward(a->dstream, d->norm2_gain, d->norm2_bias, a->dnarrow, layer->normal2,
                         layer->rstd2, w->norm2_gain, N, C);
 
     linear_backward(a->dnarrow, d->attention_weight, d->attention_bias, a->dstream, layer->mixed,
-                    w->attention_weight, N, C, C, kept);
+                    w->attention_weight, N, C, C);
     float *dqkv = a->dwide;
     attend_backward(dqkv, a->dnarrow, layer, a->scratch, shape, block);
     layer_norm_rebuild(a->narrow, layer->normal1, w->norm1_gain, w->norm1_bias, N, C);
     linear_backward(a->dnarrow, d->qkv_weight, d->qkv_bias, dqkv, a->narrow, w->qkv_weight, N, C,
-                    3 * C, kept);
+                    3 * C);
     layer_norm_backward(a->dstream, d->norm1_gain, d->norm1_bias, a->dnarrow, layer->normal1,
                         layer->rstd1, w->norm1_gain, N, C);
 }
 
 void transformer_backward(Model *gradient, Activations *activations, const Model *model,
-                          const Block *block, bool first)
+                          const Block *block)
 {
     const ModelShape shape = model->shape;
     const int N = block->rows, C = shape.channels;
@@ -181,8 +180,7 @@ void transformer_backward(Model *gradient, Activations *activations, const Model
     for (int l = shape.layers - 1; l >= 0; l--) {
         const ModelWeights weight = layer_weights(model, l);
         ModelWeights dweight = layer_weights(gradient, l);
-        layer_backward(&dweight, activations, &activations->layer[l], &weight, shape, block,
-                       first ? 0.0f : 1.0f);
+        layer_backward(&dweight, activations, &activations->layer[l], &weight, shape, block);
     }
     embed_backward(gradient->weight.token_embedding, gradient->weight.position_embedding,
                    activations->dstream, block->token, block->place, N, C);

@@ -45,10 +45,9 @@ void activations_layout(Activations *activations, Arena *arena, ModelShape shape
 /* activations->hidden from block->token. An empty block is fine. */
 void transformer_forward(Activations *activations, const Model *model, const Block *block);
 
-/* Adds the gradients of all trunk weights to `gradient` from activations->dhidden; the `first` time
- * it writes those of the layers' matrices, whatever stood there. An empty block changes nothing. */
+/* Adds the gradients of all trunk weights to `gradient` from activations->dhidden. */
 void transformer_backward(Model *gradient, Activations *activations, const Model *model,
-                          const Block *block, bool first);
+                          const Block *block);
 
 /* Heads on `n` gathered rows (n, C); logits (n, V). */
 void language_head_forward(float *logits, const float *rows, const Model *model, int n);

@@ -106,7 +106,7 @@ static double world_forward(World *world)
     return loss;
 }
 
-static void world_backward(World *world, bool first)
+static void world_backward(World *world)
 {
     Activations *a = &world->activations;
     if (world->model.shape.head == HEAD_LANGUAGE) {
@@ -116,7 +116,7 @@ static void world_backward(World *world, bool first)
         scalar_head_backward(a->dhidden, &world->gradient, world->dscalar, a->hidden, &world->model,
                              ROWS);
     }
-    transformer_backward(&world->gradient, a, &world->model, &world->block, first);
+    transformer_backward(&world->gradient, a, &world->model, &world->block);
 }
 
 /* The slope of the loss when one tensor moves along `direction`, by central differences. */
@@ -143,7 +143,7 @@ static void check_gradients(ModelShape shape)
 {
     World world = world_of(shape);
     world_forward(&world);
-    world_backward(&world, false);
+    world_backward(&world);
     ModelWeightInfo info[MODEL_WEIGHT_KINDS];
     const int count = model_weight_list(info, shape);
     Rng rng = rng_stream(11, RNG_TEST, RNG_WORLD, 2, 0, 0);
@@ -289,7 +289,7 @@ static void forgotten_attention_weights_change_no_gradient(void **state)
     (void)state;
     World world = world_of(shape_of(true, HEAD_LANGUAGE));
     world_forward(&world);
-    world_backward(&world, false);
+    world_backward(&world);
     Model kept;
     assert_ok(model_init(&kept, world.model.shape));
     model_copy(&kept, &world.gradient);
@@ -305,7 +305,7 @@ static void forgotten_attention_weights_change_no_gradient(void **state)
     assert_null(world.activations.layer[0].weight);
     assert_non_null(own.layer[0].weight);
     world_forward(&world);
-    world_backward(&world, false);
+    world_backward(&world);
     assert_memory_equal(world.gradient.flat, kept.flat, sizeof(float) * kept.count);
     arena_free(&arena);
     model_free(&kept);
@@ -317,38 +317,15 @@ static void backward_adds_to_the_gradient(void **state)
     (void)state;
     World world = world_of(shape_of(true, HEAD_SCORE));
     world_forward(&world);
-    world_backward(&world, false);
+    world_backward(&world);
     Model once;
     assert_ok(model_init(&once, world.model.shape));
     model_copy(&once, &world.gradient);
-    world_backward(&world, false);
+    world_backward(&world);
     for (size_t i = 0; i < once.count; i++) {
         assert_close((double)world.gradient.flat[i], 2.0 * (double)once.flat[i], 1e-5, 1e-5);
     }
     model_free(&once);
-    world_free(&world);
-}
-
-static void the_first_backward_needs_no_zeros_in_matrices(void **state)
-{
-    (void)state;
-    World world = world_of(shape_of(true, HEAD_LANGUAGE));
-    world_forward(&world);
-    world_backward(&world, false);
-    Model added;
-    assert_ok(model_init(&added, world.model.shape));
-    model_copy(&added, &world.gradient);
-    ModelWeightInfo info[MODEL_WEIGHT_KINDS];
-    const int count = model_weight_list(info, world.model.shape);
-    for (int i = 0; i < count; i++) {
-        const bool matrix = info[i].layered && info[i].columns > 0;
-        for (size_t k = 0; k < info[i].size; k++) {
-            world.gradient.flat[info[i].start + k] = matrix ? NAN : 0.0f;
-        }
-    }
-    world_backward(&world, true);
-    assert_memory_equal(world.gradient.flat, added.flat, sizeof(float) * added.count);
-    model_free(&added);
     world_free(&world);
 }
 
@@ -359,7 +336,7 @@ static void an_empty_block_does_nothing(void **state)
     world.block.sequences = 0;
     world.block.rows = 0;
     transformer_forward(&world.activations, &world.model, &world.block);
-    transformer_backward(&world.gradient, &world.activations, &world.model, &world.block, false);
+    transformer_backward(&world.gradient, &world.activations, &world.model, &world.block);
     for (size_t i = 0; i < world.gradient.count; i++) {
         assert_true(world.gradient.flat[i] == 0.0f);
     }
@@ -393,7 +370,6 @@ int main(void)
         cmocka_unit_test(the_forward_only_layout_gives_the_same_bits),
         cmocka_unit_test(forgotten_attention_weights_change_no_gradient),
         cmocka_unit_test(backward_adds_to_the_gradient),
-        cmocka_unit_test(the_first_backward_needs_no_zeros_in_matrices),
         cmocka_unit_test(an_empty_block_does_nothing),
         cmocka_unit_test(a_fresh_model_knows_nothing),
     };
