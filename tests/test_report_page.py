@@ -337,12 +337,12 @@ def looks(browser, page):
     """Light, dark, a phone and paper: nothing sticks out, text stands out."""
     ground = {}
     for name, width, scheme, media in (("light", 1280, "light", ""), ("dark", 1280, "dark", ""),
-                                       ("phone", 390, "light", ""), ("phone-dark", 390, "dark", ""),
+                                       ("phone", 320, "light", ""), ("phone-dark", 390, "dark", ""),
                                        ("print", 794, "dark", "print")):
         browser.look(width, scheme, media)
         for details in browser.all("details:not([open]) > summary")[:40]:
             browser.js("arguments[0].parentElement.open = true", details)
-        sizes = browser.js("return [document.documentElement.scrollWidth, innerWidth]")
+        sizes = browser.js("return ['scrollWidth', 'clientWidth'].map((k) => document.documentElement[k])")
         assert media or sizes[0] <= sizes[1], (page, name, sizes) # paper shrinks what is wide
         ground[name] = browser.js("return getComputedStyle(document.body).backgroundColor")
         strongest = browser.js("return [...document.querySelectorAll('.token:not(.end)')].sort((a, b) =>"

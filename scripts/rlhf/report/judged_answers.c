@@ -197,7 +197,7 @@ static void put_learned(Page *page, const Judged *judged)
         page_print(page, " Left out, in fewer than %d answers each: %d.", (int)LEARNED_ANSWERS_MIN,
                    learned.left_out);
     }
-    page_print(page, "</p>\n<div class=\"halves\">\n");
+    page_print(page, "</p>\n<div class=\"halves learned\">\n");
     draw_learned(page, &learned);
     put_terms(page, &learned);
     page_print(page, "</div>\n");
