@@ -189,9 +189,9 @@ static void look_at_overoptimisation(Examination *e, const MetricColumns *column
         if (!(distance > labelled) || !(distance + gone > guessed)) continue;
         if (mean_until(score, i, WINDOW) - score[0] < risen) continue;
         doctor_note(e->diagnosis, &overoptimised, true, columns->step[i],
-                    "at step %lld %.1f nats from SFT, %.1f more than %d steps before; "
+                    "%.1f nats from SFT at step %lld, %.1f more than %d steps before; "
                     "%.0f labelled answers reach %.1f",
-                    (long long)columns->step[i], distance, gone, (int)WINDOW, e->labelled,
+                    distance, (long long)columns->step[i], gone, (int)WINDOW, e->labelled,
                     labelled);
         return;
     }

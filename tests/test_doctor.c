@@ -368,7 +368,7 @@ static void overoptimisation_needs_distance_and_pace_and_a_gain(void **state)
     assert_int_equal(named(&lost, "over-optimisation")->mark, FINDING_ALARM);
     assert_int_equal(named(&lost, "over-optimisation")->step, 13);
     assert_string_equal(named(&lost, "over-optimisation")->evidence,
-                        "at step 13 8.0 nats from SFT, 4.0 more than 5 steps before; "
+                        "8.0 nats from SFT at step 13, 4.0 more than 5 steps before; "
                         "2000 labelled answers reach 7.6");
 }
 
