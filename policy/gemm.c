@@ -4,6 +4,7 @@
 #include <dlfcn.h>
 #include <gsl/gsl_cblas.h>
 #include <math.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -22,11 +23,32 @@ void gemm_part(float *c, int c_row, const float *a, int a_row, const float *b, i
                 c, c_row);
 }
 
+/* Before it multiplies, OpenBLAS copies both matrices into an order of its own; to copy a large one
+ * for a few rows takes as long as to multiply by it. Its AVX-512 kernels leave that out in products
+ * of at most 10^6 multiplications. So there a product of few rows is cut into such, by columns. */
+static bool small_products; /* the kernel is one of those */
+enum { FEW_ROWS = 64, SMALL_PRODUCT = 1000000, LEAST_COLUMNS = 32 };
+
+static int columns_at_once(int m, int n, int k)
+{
+    int columns = n;
+    while ((int64_t)m * columns * k > SMALL_PRODUCT) {
+        if (m > FEW_ROWS || columns % (2 * LEAST_COLUMNS) != 0) return n;
+        columns /= 2;
+    }
+    return columns;
+}
+
 void gemm(float *c, const float *a, const float *b, int m, int n, int k, bool transpose_a,
           bool transpose_b, float beta)
 {
-    gemm_part(c, n, a, transpose_a ? m : k, b, transpose_b ? k : n, m, n, k, transpose_a,
-              transpose_b, 1.0f, beta);
+    const int columns = small_products && !transpose_a ? columns_at_once(m, n, k) : n;
+    const int a_row = transpose_a ? m : k, b_row = transpose_b ? k : n;
+    const ptrdiff_t b_column = transpose_b ? k : 1;
+    for (int j = 0; j < n; j += columns) {
+        gemm_part(c + j, n, a, a_row, b + j * b_column, b_row, m, columns, k, transpose_a,
+                  transpose_b, 1.0f, beta);
+    }
 }
 
 /* The largest difference between sgemm and the same product in doubles. */
@@ -65,6 +87,7 @@ Status gemm_setup(void)
                            openblas_get_corename(), error);
     }
     kernel = openblas_get_corename();
+    small_products = strcmp(kernel, "SkylakeX") == 0 || strcmp(kernel, "Cooperlake") == 0;
     return STATUS_OK;
 }
 

@@ -366,6 +366,33 @@ static void products_match_doubles_in_every_transposition(void **state)
     }
 }
 
+/* The few rows of decoding, and as many as are never cut into columns. */
+static void products_of_few_rows_match_doubles(void **state)
+{
+    (void)state;
+    enum { N = 512, K = 200, MOST = 100 };
+    static float a[MOST * K], b[N * K], start[MOST * N], c[MOST * N];
+    fill(a, MOST * K, 1.0, 19);
+    fill(b, N * K, 1.0, 20);
+    fill(start, MOST * N, 1.0, 21);
+    static const int rows[] = {1, 13, 16, 64, MOST};
+    for (int way = 0; way < 4; way++) {
+        const bool tb = way & 1, add = way & 2;
+        for (int r = 0; r < 5; r++) {
+            memcpy(c, start, sizeof c);
+            gemm(c, a, b, rows[r], N, K, false, tb, add ? 1.0f : 0.0f);
+            for (int i = 0; i < MOST * N; i++) {
+                const int m = i / N, n = i % N;
+                double sum = add ? (double)start[i] : 0.0;
+                for (int k = 0; k < K; k++) {
+                    sum += (double)a[m * K + k] * (double)b[tb ? n * K + k : k * N + n];
+                }
+                assert_close((double)c[i], m < rows[r] ? sum : (double)start[i], 1e-4, 0);
+            }
+        }
+    }
+}
+
 static void the_blas_in_use_is_openblas_with_one_thread(void **state)
 {
     (void)state;
@@ -380,6 +407,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_blas_in_use_is_openblas_with_one_thread),
         cmocka_unit_test(products_match_doubles_in_every_transposition),
+        cmocka_unit_test(products_of_few_rows_match_doubles),
         cmocka_unit_test(exp_is_right_to_two_units_in_the_last_place),
         cmocka_unit_test(gelu_matches_the_tanh_form),
         cmocka_unit_test(layer_norm_matches_hand_numbers),

@@ -135,3 +135,9 @@ else()
 endif()
 add_test(NAME report_page COMMAND ${CMAKE_SOURCE_DIR}/tests/test_report_page.sh $<TARGET_FILE:rlhf>
   ${page_pace})
+
+# Once more with the kernel that OpenBLAS picks for this processor, where the environment pins one.
+foreach(name kernels transformer generate)
+  add_test(NAME ${name}_of_this_processor COMMAND ${CMAKE_COMMAND} -E env
+    --unset=OPENBLAS_CORETYPE --unset=OPENBLAS_L2_SIZE $<TARGET_FILE:test_${name}>)
+endforeach()
