@@ -91,24 +91,31 @@ class Tally:
 
     def __init__(self, most):
         self.most, self.failures, self.ended = most, [], {}
+        self.lock, self.judged = threading.Lock(), 0
 
     def full(self):
         return len(self.failures) >= self.most
 
     def judge(self, plan, trial):
         """`trial` returns an exit status, or does not and raises."""
+        status = failed = None
         try:
             status = trial()
-            self.ended[status] = self.ended.get(status, 0) + 1
         except torture.Failure as failure:
-            self.failures.append(f"{plan}: {failure}")
-        judged = sum(self.ended.values()) + len(self.failures)
-        if judged % 1000 == 0:
-            print(f"{judged} faults, the last {plan}, {len(self.failures)} failures", flush=True)
+            failed = f"{plan}: {failure}"
+        with self.lock:
+            self.judged += 1
+            if failed:
+                self.failures.append(failed)
+            else:
+                self.ended[status] = self.ended.get(status, 0) + 1
+            if self.judged % 1000 == 0:
+                print(f"{self.judged} faults, the last {plan}, {len(self.failures)} failures",
+                      flush=True)
 
     def show(self, resumed):
         ended = ", ".join(f"{count} with {status}" for status, count in sorted(self.ended.items()))
-        print(f"{sum(self.ended.values()) + len(self.failures)} faults: {ended} ended as promised, "
+        print(f"{self.judged} faults: {ended} ended as promised, "
               f"{len(self.failures)} not; {len(resumed.states)} different folders resumed")
         for failure in self.failures[:15]:
             print("  " + failure)
