@@ -122,7 +122,8 @@ class Tally:
 
 
 def follow(bench, asked, tally, resumed):
-    """Each job follows a run of its own and judges every so many of its calls."""
+    """Each job follows a run of its own and judges every so many of its calls. One thread, in the
+    summary too: copies would wait for the others."""
     kinds = {"io": (judge_io, IO_CALLS), "memory": (judge_memory, ALLOCATIONS)}
     judge_line, calls = kinds[asked.kind]
     stride = max(calls // asked.sample, asked.jobs) if asked.sample else asked.jobs
@@ -134,7 +135,8 @@ def follow(bench, asked, tally, resumed):
         plan = f"{asked.kind} {first} {stride} copies run {answers} {answer}"
         explorer = subprocess.Popen(
             place.command("run"), cwd=place.folder, pass_fds=(answers, answer),
-            env=bench.environment(RLHF_EVERY_FAULT=plan), stdin=subprocess.DEVNULL,
+            env=bench.environment(RLHF_EVERY_FAULT=plan, OMP_THREAD_LIMIT="1"),
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         os.close(answers)
         os.close(answer)
