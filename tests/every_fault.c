@@ -32,7 +32,7 @@
 
 extern char **environ;
 
-enum { PATH_SIZE = 4096, NAME_SIZE = 64, NOT_STRUCK = 200, BROKEN = 201 };
+enum { PATH_SIZE = 4096, NAME_SIZE = 64, NOT_STRUCK = 200, BROKEN = 201, COPY_SECONDS = 120 };
 
 static struct Plan {
     char what[16];
@@ -167,6 +167,7 @@ static bool make_copy(const char *name, int *status)
     need(pid >= 0, "cannot fork");
     if (pid == 0) {
         is_copy = true;
+        alarm(COPY_SECONDS); /* no copy takes that long but one that hangs */
         move_in();
         return true;
     }

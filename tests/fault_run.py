@@ -1,15 +1,17 @@
 #!/usr/bin/python3
 """Lets the I/O calls or the allocations of a run fail, one by one, and demands: no crash, one line
-that names file, cause and what to do, nothing bad committed, and afterwards a resumed run that ends
-in the bits of the run that nothing disturbed. A folder that is left as another fault left it before
-is not resumed again: resuming depends on the folder alone.
+that names file, cause and what to do, nothing that was committed before lost, a run that says it is
+done whole, and otherwise a resumed one that ends in the bits of the run that nothing disturbed. A
+folder that is left as another fault left it before is not resumed again: resuming depends on the
+folder alone.
 
-    tests/fault_run.py RLHF_EVERY_FAULT io|memory [--sample 40] [--first 1]
+    tests/fault_run.py RLHF_EVERY_FAULT io|memory [--resume-with RLHF] [--sample 40] [--first 1]
 
 io: open, write, fsync, rename, close, truncate, mkdir and remove with EIO, ENOSPC, EINTR and (write)
 half of it, once and for good. memory: every allocation, once and for good, those of the processes
 that read HDF5 files too; meant for a build with AddressSanitizer, which tells leaks. The program is
-that of tests/every_fault.c.
+that of tests/every_fault.c; folders are resumed with another build of it where one is named, which
+must make the same bits.
 """
 import argparse
 import concurrent.futures
@@ -26,6 +28,7 @@ import torture
 
 CAUSES = {"EIO": "Input/output error", "ENOSPC": "No space left on device",
           "EINTR": "Interrupted system call"}
+STRUCK = {"open", "write", "fsync", "rename", "close", "truncate", "mkdir", "remove"}
 NOT_STRUCK = 200  # of tests/every_fault.c: there is no such allocation
 ALLOCATIONS, IO_CALLS = 25000, 1500  # of a run, roughly: what --sample is a part of
 SANITIZER = ("AddressSanitizer", "LeakSanitizer", "runtime error")
@@ -43,7 +46,7 @@ class Resumed:
     def __init__(self):
         self.lock, self.states = threading.Lock(), set()
 
-    def once(self, bench, run, threads=1):
+    def once(self, bench, run):
         """Resumes `run`, if it is like none before; every promise must hold."""
         if not os.path.exists(bench.path(run)):
             return
@@ -52,15 +55,16 @@ class Resumed:
             known = state in self.states
             self.states.add(state)
         if not known:
-            bench.finish(run, torture.state_of(bench.path(run)), threads)
+            bench.finish(run, torture.state_of(bench.path(run)), threads=1)
 
 
 def judge_io(bench, name, status, line):
     torture.demand(status in (0, 5), f"exit status {status}: {line}")
     if status == 0:
         return
-    torture.demand(line.startswith("rlhf run: ") and CAUSES.get(name.split(":")[2], "?") in line,
-                   f"the line does not name the cause: {line}")
+    torture.demand(re.match(r"rlhf run: .*\b(run[/:]|small\.json:)", line) and
+                   CAUSES.get(name.split(":")[2], "?") in line,
+                   f"the line does not name file and cause: {line}")
     # Before that there is nothing to go on with, after it nothing to do.
     if os.path.exists(bench.path("run", "pretrain")) and \
             not os.path.exists(bench.path("run", "evaluate", "manifest.json")):
@@ -74,15 +78,20 @@ def judge_memory(_, name, status, line):
                    f"the line: {line}")
 
 
-def judge(bench, resumed, judge_line, name, status):
-    """A copy that has ended in the folder of `bench`."""
+def judge(bench, resumed, judge_line, name, status, before):
+    """A copy that has ended in the folder of `bench`; `before` is how the run stood when it was
+    made."""
     with open(bench.path("errors"), encoding="utf-8", errors="replace") as file:
         errors = file.read()
     check_crash(status, errors)
     # The sanitizer sees the process that the copy is of, which is no leak.
     errors = re.sub("==[0-9]+==Running thread .*\n", "", errors)
     judge_line(bench, name, status, torture.last_line(errors))
-    resumed.once(bench, "run")
+    bench.keeps("run", before)
+    if status == 0:
+        bench.check("run", before)
+    else:
+        resumed.once(bench, "run")
     return status
 
 
@@ -131,6 +140,7 @@ def follow(bench, asked, tally, resumed):
     def one(job):
         place, (ask, answers), (answer, asks) = bench.inside(f"job-{job}"), os.pipe(), os.pipe()
         copies = place.inside("copies")
+        copies.rlhf = os.path.abspath(asked.resume_with or asked.rlhf)
         first = asked.first + job * stride // asked.jobs
         plan = f"{asked.kind} {first} {stride} copies run {answers} {answer}"
         explorer = subprocess.Popen(
@@ -144,7 +154,9 @@ def follow(bench, asked, tally, resumed):
             for line in told:
                 name, status = line.split()
                 if int(status) != NOT_STRUCK:
-                    tally.judge(name, lambda: judge(copies, resumed, judge_line, name, int(status)))
+                    before = torture.state_of(place.path("run"))
+                    tally.judge(name, lambda: judge(copies, resumed, judge_line, name, int(status),
+                                                    before))
                 shutil.rmtree(copies.path("run"), ignore_errors=True)
                 if tally.full():
                     explorer.kill()
@@ -163,6 +175,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("rlhf")
     parser.add_argument("kind", choices=["io", "memory"])
+    parser.add_argument("--resume-with", metavar="RLHF", help="a faster build")
     parser.add_argument("--sample", type=int, default=0, help="so many calls; 0: all")
     parser.add_argument("--first", type=int, default=1, help="go on from this call")
     parser.add_argument("--jobs", type=int, default=2)
@@ -173,8 +186,16 @@ def main():
     tally, resumed = Tally(asked.failures), Resumed()
     try:
         bench.undisturbed()
+        if asked.resume_with:
+            other = bench.inside("other")
+            other.rlhf = os.path.abspath(asked.resume_with)
+            torture.demand(other.undisturbed() == bench.reference, "--resume-with: other bits")
         follow(bench, asked, tally, resumed)
         tally.show(resumed)
+        # Each of the calls at least once and for good, in three ways.
+        least = 6 * sum(call.kind in STRUCK for call in bench.calls) if asked.kind == "io" else 5000
+        least = 1 if asked.sample or asked.first > 1 else least
+        torture.demand(tally.full() or tally.judged >= least, f"only {tally.judged} faults came")
     finally:
         bench.close()
     failures = len(tally.failures)

@@ -20,7 +20,7 @@ class Disk:
         self.size = {}       # path -> bytes now
         self.synced = {}     # path -> bytes at the last sync
         self.folders = set() # made by this life
-        self.pending = {}    # folder -> names not safe yet, in order
+        self.pending = {}    # folder -> names in it that are not safe yet, in order
         self.committed = {}  # stage -> newest step whose name is safe
         self.finished = set()  # stages whose manifest's name is safe
         for call in calls:
@@ -32,10 +32,10 @@ class Disk:
             self.open[call.result] = call.path
             if call.creates and call.path not in self.size:
                 self.size[call.path] = self.synced[call.path] = 0
-                self.name(call.path, ("made", call.path))
+                self.name(call.path)
         elif call.kind == "mkdir":
             self.folders.add(call.path)
-            self.name(call.path, ("made", call.path))
+            self.name(call.path)
         elif call.kind == "write":
             self.size[self.open[call.descriptor]] += call.result
         elif call.kind == "truncate":  # a first life only ever empties files
@@ -49,19 +49,22 @@ class Disk:
             self.size.pop(call.path, None)
             self.folders.discard(call.path)
 
-    def name(self, path, change):
-        self.pending.setdefault(os.path.dirname(path) or ".", []).append(change)
+    def name(self, path, source=None):
+        """A name that was made, or renamed from one beside it."""
+        folder, name = os.path.split(path)
+        self.pending.setdefault(folder or ".", []).append((name, source and os.path.basename(source)))
 
     def sync(self, path):
         if path in self.size:
             self.synced[path] = self.size[path]
             return
-        for kind, *names in self.pending.pop(path, []):
-            if kind == "renamed":
-                self.note_safe(names[-1])
+        for name, source in self.pending.pop(path, []):
+            if source:
+                self.note_safe(os.path.join(path, name))
 
     def note_safe(self, path):
-        """A renamed name that power can no longer take."""
+        """A renamed name that power can no longer take. A checkpoint counts from here on, whatever
+        of it is still to be synced: that must have been done before."""
         found = re.fullmatch(r".*/(\w+)/checkpoints/step-(\d+)", path)
         if found:
             stage, step = found.group(1), int(found.group(2))
@@ -82,7 +85,7 @@ class Disk:
             self.size[target] = self.size.pop(source)
             self.synced[target] = self.synced.pop(source)
         if not replaces:
-            self.name(target, ("renamed", source, target))
+            self.name(target, source)
 
     def lose_power(self, chance):
         """Does to the folder on disk what the loss may do."""
@@ -90,15 +93,15 @@ class Disk:
             if size > self.synced[path] and os.path.exists(self.at(path)):
                 keep = chance.choice([self.synced[path], chance.randint(self.synced[path], size)])
                 os.truncate(self.at(path), keep)
-        for changes in self.pending.values():
-            for change in reversed(changes[chance.randint(0, len(changes)):]):
-                self.take_back(change)
+        for folder, names in self.pending.items():
+            for name, source in reversed(names[chance.randint(0, len(names)):]):
+                self.take_back(self.at(os.path.join(folder, name)),
+                               source and self.at(os.path.join(folder, source)))
 
-    def take_back(self, change):
-        path = self.at(change[-1])
-        if change[0] == "renamed":
-            if os.path.exists(path) and os.path.isdir(os.path.dirname(self.at(change[1]))):
-                os.rename(path, self.at(change[1]))
+    def take_back(self, path, source):
+        if source:
+            if os.path.exists(path):
+                os.rename(path, source)
         elif os.path.isdir(path):
             shutil.rmtree(path)
         elif os.path.exists(path):

@@ -92,10 +92,13 @@ class Torture:
 
     def life(self, run, threads=1, extra=(), **variables):
         """One life of `run`: its exit status (negative: the signal it died of) and its errors."""
-        done = subprocess.run(self.command(run, threads, extra), cwd=self.folder,
-                              env=self.environment(**variables), stdin=subprocess.DEVNULL,
-                              stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=TIMEOUT,
-                              check=False)
+        try:
+            done = subprocess.run(self.command(run, threads, extra), cwd=self.folder,
+                                  env=self.environment(**variables), stdin=subprocess.DEVNULL,
+                                  stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                                  timeout=TIMEOUT, check=False)
+        except subprocess.TimeoutExpired as late:
+            raise Failure(f"{run}: no end after {TIMEOUT} s") from late
         return done.returncode, done.stderr.decode("utf-8", "replace")
 
     def status(self, run):
@@ -120,9 +123,11 @@ class Torture:
         self.check(run, before)
 
     def keeps(self, run, before):
-        """No committed step was lost by the life since `before`."""
-        for stage in STAGES:
-            lost = steps_lost(self.path(run, stage), before.get(stage))
+        """No committed step was lost by the lives since `before`."""
+        now = state_of(self.path(run))
+        for stage, stood in before.items():
+            demand(stage in now, f"{stage}: its folder is gone", Lost)
+            lost = steps_lost(now[stage], stood)
             demand(not lost, f"{stage}: {lost}", Lost)
 
     def check(self, run, before):
@@ -158,12 +163,11 @@ def left_state(run):
     for base, _, names in os.walk(run):
         for name in names:
             path = os.path.join(base, name)
-            if name == "run.json":
-                state["run.json"] = [life.get("end", {}).get("exit_status") for life in lives(path)]
+            if name == "run.json":  # of how a life ended nothing is asked but whether it was told
+                state["run.json"] = ["end" in life for life in lives(path)]
             elif name == "timings.jsonl":
-                with open(path, "rb") as file:
-                    torn = not file.read().endswith(b"\n")
-                state["steps"][base] = (timing_steps(base), torn)
+                rows, torn = timing_rows(base)
+                state["steps"][base] = ([step_of(row) for row in rows], torn)
             elif name.startswith("events.out."):
                 state["events"][base] = os.path.getsize(path)
     return hashlib.sha256(repr(state).replace(run, "").encode()).digest()
@@ -194,14 +198,19 @@ def differences(wanted, found):
 
 # ---- what is committed ----
 
-def timing_steps(folder):
-    """The steps of timings.jsonl, a torn last line dropped."""
+def timing_rows(folder):
+    """The rows of timings.jsonl, and whether a torn one follows. They tell microseconds: a step that
+    is done again leaves another row."""
     try:
         with open(os.path.join(folder, "timings.jsonl"), "rb") as file:
-            text = file.read()
+            whole, _, torn = file.read().rpartition(b"\n")
     except FileNotFoundError:
-        return []
-    return [json.loads(line)["step"] for line in text[:text.rfind(b"\n") + 1].splitlines()]
+        return [], False
+    return whole.splitlines(), torn != b""
+
+
+def step_of(row):
+    return json.loads(row)["step"]
 
 
 def committed_steps(folder):
@@ -215,32 +224,36 @@ def committed_steps(folder):
 
 
 def state_of(run):
-    """What a death left, stage by stage; to be asked before resuming."""
+    """What a death left, stage by stage; to be asked before resuming. A finished stage is known by
+    when its manifest was written: done again it has another."""
     state = {}
     for stage in STAGES:
         folder = os.path.join(run, stage)
         if not os.path.isdir(folder):
             continue
         steps = committed_steps(folder)
-        state[stage] = {"committed": steps[-1] if steps else 0, "timed": timing_steps(folder),
-                        "finished": os.path.exists(os.path.join(folder, "manifest.json"))}
+        manifest = os.path.join(folder, "manifest.json")
+        state[stage] = {"committed": steps[-1] if steps else 0, "timed": timing_rows(folder)[0],
+                        "finished": os.path.exists(manifest) and os.stat(manifest).st_mtime_ns}
     return state
 
 
-def steps_lost(folder, before):
-    """None, or what went wrong: the resumed life began before the newest committed step."""
-    if before is None:
-        return None
-    now, timed = timing_steps(folder), before["timed"]
+def steps_lost(now, before):
+    """None, or what a life lost of a stage that stood as `before` when it began: it must go on from
+    the newest committed step."""
     if before["finished"]:
-        return None if now == timed else "it was finished and has been done again"
+        again = now["finished"] != before["finished"] or now["timed"] != before["timed"]
+        return "it was finished and has been done again" if again else None
     if before["committed"] == 0:
         return None
-    if now[:len(timed)] != timed:
+    kept = len(before["timed"])
+    if now["timed"][:kept] != before["timed"]:
         return f"begun anew; step {before['committed']} was committed"
-    again = now[len(timed):]
-    if again and again[0] <= before["committed"]:
-        return f"step {again[0]} was done again; step {before['committed']} was committed"
+    again = now["timed"][kept:]
+    if again and step_of(again[0]) <= before["committed"]:
+        return f"step {step_of(again[0])} was done again; step {before['committed']} was committed"
+    if not now["finished"] and now["committed"] < before["committed"]:
+        return f"step {before['committed']} was committed, now {now['committed']} is the newest"
     return None
 
 
