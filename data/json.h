@@ -65,6 +65,10 @@ Status json_fail(Json value, const char *format, ...) __attribute__((format(prin
 /* Puts "name:line:column: " in front of a failure's text; passes STATUS_OK through. */
 Status json_context(Status status, Json value);
 
+/* Appends what differs between two objects, members of members too: "ppo.clip_range: 0.2 -> 0.1",
+ * separated by commas; of a long value (a hash) the name alone. */
+Status json_differences(Bytes *out, Json before, Json now);
+
 /* Writing: a flat stream of calls on a growing text. `indent` 0 writes one line. Doubles are
  * written in the fewest of 15, 16 or 17 digits that read back to the same bits, integers up to
  * 2^53 without exponent; not finite: null. A byte that is not UTF-8 becomes U+FFFD, NUL U+2400;

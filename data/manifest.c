@@ -101,6 +101,7 @@ static Status write_text(Bytes *out, const Manifest *manifest)
     json_put_text(&writer, "stage", manifest->stage);
     json_put_integer(&writer, "step", manifest->step);
     json_put_text(&writer, "made_from", made_from);
+    if (manifest->made_by[0] != '\0') json_put_text(&writer, "made_by", manifest->made_by);
     if (manifest->journal.name[0] != '\0') put_file(&writer, "journal", &manifest->journal);
     json_open(&writer, "files", '[');
     for (int i = 0; i < manifest->count; i++) put_file(&writer, NULL, &manifest->file[i]);
@@ -169,14 +170,23 @@ static Status check_version(Json root, const Bytes *text, const char *path)
     return check_seal(text, path);
 }
 
+static Status take_name(char *name, size_t size, Json root, const char *key)
+{
+    const char *text;
+    TRY(json_get_text(&text, root, key));
+    if (strlen(text) >= size) return json_fail(root, "%s: name too long", key);
+    snprintf(name, size, "%s", text);
+    return STATUS_OK;
+}
+
 static Status take_manifest(Manifest *manifest, Json root)
 {
-    const char *stage;
-    TRY(json_get_text(&stage, root, "stage"));
-    if (strlen(stage) >= sizeof manifest->stage) return json_fail(root, "stage: name too long");
-    snprintf(manifest->stage, sizeof manifest->stage, "%s", stage);
+    TRY(take_name(manifest->stage, sizeof manifest->stage, root, "stage"));
     TRY(json_get_integer(&manifest->step, root, "step"));
     TRY(take_digest(&manifest->made_from, root, "made_from"));
+    if (json_find(root, "made_by").item != NULL) {
+        TRY(take_name(manifest->made_by, sizeof manifest->made_by, root, "made_by"));
+    }
 
     const Json journal = json_find(root, "journal");
     if (journal.item != NULL) TRY(take_file(&manifest->journal, journal));

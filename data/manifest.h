@@ -10,7 +10,7 @@
 
 #include <stdint.h>
 
-enum { MANIFEST_FILES_MAX = 64 };
+enum { MANIFEST_FILES_MAX = 64, MADE_BY = 96 };
 
 typedef struct ManifestFile {
     char name[128]; /* inside the folder */
@@ -22,6 +22,7 @@ typedef struct Manifest {
     char stage[32];
     int64_t step;    /* of a checkpoint; the last step of a finished stage */
     Digest made_from; /* settings and inputs; see stage.h */
+    char made_by[MADE_BY]; /* of a checkpoint: the program and its BLAS kernel; "": not said */
     ManifestFile journal; /* of a checkpoint: the stage's metrics.jsonl up to here; name "": none */
     int count;
     ManifestFile file[MANIFEST_FILES_MAX];

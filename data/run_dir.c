@@ -1,7 +1,6 @@
 #include "data/run_dir.h"
 
 #include "data/io.h"
-#include "data/json.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -86,7 +85,7 @@ static Status publish_lives(JsonWriter *writer, const char *path)
     return io_publish(path, writer->out->data, writer->out->count);
 }
 
-Status run_dir_add_life(const RunDir *run, const char *entry)
+Status run_dir_add_life(RunDir *run, const char *entry)
 {
     char path[PATH_TEXT];
     TRY(path_join(path, run->path, "run.json"));
@@ -102,6 +101,7 @@ Status run_dir_add_life(const RunDir *run, const char *entry)
         json_put_value(&writer, NULL, json_root(life));
         status = publish_lives(&writer, path);
     }
+    run->has_life = status == STATUS_OK;
     json_free(before);
     json_free(life);
     bytes_free(&text);
@@ -173,15 +173,24 @@ static Status take_life(RunLife *life, Json object)
     return take_text(life->reason, sizeof life->reason, end, "reason");
 }
 
+Status run_dir_lives(JsonDocument **document, Json *first, const char *path)
+{
+    *document = NULL;
+    *first = (Json){0};
+    char file[PATH_TEXT];
+    Json lives;
+    TRY(path_join(file, path, "run.json"));
+    const Status status = read_lives(document, &lives, file);
+    if (status == STATUS_OK && *document != NULL) *first = json_first(lives);
+    return status;
+}
+
 Status run_dir_last_life(RunLife *life, const char *path)
 {
     *life = (RunLife){0};
-    char file[PATH_TEXT];
-    TRY(path_join(file, path, "run.json"));
-    JsonDocument *document = NULL;
-    Json lives;
-    Status status = read_lives(&document, &lives, file);
-    Json one = document != NULL && status == STATUS_OK ? json_first(lives) : (Json){0};
+    JsonDocument *document;
+    Json one;
+    Status status = run_dir_lives(&document, &one, path);
     for (; one.item != NULL && status == STATUS_OK; one = json_next(one)) {
         life->lives++;
         if (is_last(one)) status = take_life(life, one);

@@ -2,6 +2,7 @@
 #ifndef DATA_RUN_DIR_H
 #define DATA_RUN_DIR_H
 
+#include "data/json.h"
 #include "data/path.h"
 #include "data/status.h"
 
@@ -10,7 +11,8 @@
 
 typedef struct RunDir {
     char path[PATH_TEXT];
-    int lock; /* descriptor; -1: not held */
+    int lock;      /* descriptor; -1: not held */
+    bool has_life; /* run.json tells of this life */
 } RunDir;
 
 /* Makes the folder where it is missing and takes the lock. Held by another process: STATUS_LOCKED
@@ -26,10 +28,14 @@ Status run_dir_write_config(const RunDir *run, const char *text);
 
 /* Adds this life to run.json: what changed no result (versions, host, threads, BLAS kernel,
  * options, times). `entry` is one JSON object as text. */
-Status run_dir_add_life(const RunDir *run, const char *entry);
+Status run_dir_add_life(RunDir *run, const char *entry);
 
 /* Says in run.json how the life added last ended: its exit status, `reason` and the time. */
 Status run_dir_end_life(const RunDir *run, int exit_status, const char *reason);
+
+/* The first of the lives that run.json tells of, in `document`, which is to be freed; no run.json is
+ * no life. */
+Status run_dir_lives(JsonDocument **document, Json *first, const char *path);
 
 /* The last life of the run at `path`, as run.json tells it. */
 typedef struct RunLife {

@@ -10,6 +10,7 @@
 #include <time.h>
 
 static const char journal_name[] = "metrics.jsonl", timings_name[] = "timings.jsonl";
+static const char sources_name[] = "made_from.json";
 static const size_t log_max = (size_t)1 << 28;
 
 double stage_seconds(void)
@@ -107,6 +108,15 @@ static Status find_checkpoint(Stage *stage)
     return io_remove(path); /* not finished any more */
 }
 
+/* What the stage is made from, in words: tells later what differs. */
+static Status keep_sources(const Stage *stage)
+{
+    char path[STAGE_PATH];
+    if (stage->sources == NULL || stage->resumed) return STATUS_OK;
+    TRY(path_join(path, stage->folder, sources_name));
+    return io_publish(path, stage->sources, strlen(stage->sources));
+}
+
 Status stage_open(Stage *stage, const MetricTable *table)
 {
     assert(stage->name[0] != '\0' && strlen(stage->name) < sizeof((Manifest *)0)->stage);
@@ -120,6 +130,7 @@ Status stage_open(Stage *stage, const MetricTable *table)
     TRY(path_join(stage->folder, stage->run, stage->name));
     TRY(io_make_folder(stage->folder));
     TRY(find_checkpoint(stage));
+    TRY(keep_sources(stage));
     return open_journals(stage);
 }
 
@@ -221,6 +232,7 @@ Status stage_checkpoint(Stage *stage, const char *folder, int64_t step, const ch
 {
     Manifest manifest = {.step = step, .made_from = stage->made_from};
     snprintf(manifest.stage, sizeof manifest.stage, "%s", stage->name);
+    snprintf(manifest.made_by, MADE_BY, "%s", stage->made_by != NULL ? stage->made_by : "");
     TRY(describe_journal(&manifest.journal, &stage->metrics));
     TRY(events_sync(&stage->events));
     TRY(checkpoint_commit(folder, stage->folder, &manifest, names, count, keep, keeps));
@@ -256,6 +268,7 @@ Status stage_finish(Stage *stage, int64_t step, const char *const *names, int co
     for (int i = 0; i < count; i++) TRY(manifest_add(&manifest, stage->folder, names[i]));
     TRY(manifest_add(&manifest, stage->folder, journal_name));
     TRY(manifest_add(&manifest, stage->folder, "metrics.h5"));
+    if (stage->sources != NULL) TRY(manifest_add(&manifest, stage->folder, sources_name));
     TRY(manifest_write(&manifest, stage->folder));
     return remove_spare(stage);
 }
@@ -268,13 +281,15 @@ void stage_close(Stage *stage)
     events_close(&stage->events);
 }
 
-/* What to do, behind the reason. */
-static Status advise(Status status, const char *run, const char *stage)
+/* What to do, behind the reason: a stage that says it is finished would be skipped. */
+static Status advise(Status status, const char *run, const char *stage, const char *folder)
 {
     if (status != STATUS_DATA) return status;
-    char reason[1024];
+    char reason[1024], manifest[STAGE_PATH];
     snprintf(reason, sizeof reason, "%s", status_message());
-    return status_fail(STATUS_DATA, "%s; run: rlhf %s %s", reason, stage, run);
+    TRY(path_join(manifest, folder, "manifest.json"));
+    return status_fail(STATUS_DATA, "%s; run: rlhf %s %s%s", reason, stage, run,
+                       io_exists(manifest) ? " --restart" : "");
 }
 
 static Status find_input(char *path, Digest *digest, const char *folder, const char *stage,
@@ -299,5 +314,5 @@ Status stage_input(char *path, Digest *digest, const char *run, const char *stag
 {
     char folder[STAGE_PATH];
     TRY(path_join(folder, run, stage));
-    return advise(find_input(path, digest, folder, stage, file), run, stage);
+    return advise(find_input(path, digest, folder, stage, file), run, stage, folder);
 }

@@ -49,6 +49,9 @@ typedef struct Stage {
     int threads;          /* changes no result */
     double checkpoint_seconds; /* a checkpoint at least this often; 0: only on a signal */
     Digest made_from;     /* settings that count and inputs; binds manifest and checkpoints */
+    const char *sources;  /* the JSON text that made_from is the digest of, kept beside the results
+                           * as made_from.json; NULL: not kept */
+    const char *made_by;  /* the program and its BLAS kernel, told in checkpoints; may be NULL */
     StageHooks hooks;
     bool tensorboard;     /* write an event file; changes no result */
     const char *config;   /* resolved config.json, for the event file; may be NULL */

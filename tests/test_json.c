@@ -68,6 +68,29 @@ static void positions_count_lines_and_characters(void **state)
     json_free(document);
 }
 
+static void differences_are_told_by_name(void **state)
+{
+    (void)state;
+    static const char *const cases[][3] = {
+        {"{\"a\": 1, \"b\": {\"c\": [2]}}", "{\"b\": {\"c\": [2]}, \"a\": 1}", ""},
+        {"{\"b\": {\"c\": 0.2, \"d\": 1}}", "{\"b\": {\"c\": 0.1, \"d\": 1}}", "b.c: 0.2 -> 0.1"},
+        {"{\"a\": 1}", "{\"b\": \"x\"}", "b: none -> \"x\", a: 1 -> none"},
+        {"{\"b\": {\"c\": 1}}", "{\"b\": 3, \"z\": true}", "b: {\"c\":1} -> 3, z: none -> true"},
+        {"{\"h\": \"00112233445566778899aabbccddeeff\"}",
+         "{\"h\": \"10112233445566778899aabbccddeeff\"}", "h"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        JsonDocument *before = parsed(cases[i][0]), *now = parsed(cases[i][1]);
+        Bytes out = {0};
+        assert_ok(bytes_text(&out, ""));
+        assert_ok(json_differences(&out, json_root(before), json_root(now)));
+        assert_string_equal(out.data, cases[i][2]);
+        bytes_free(&out);
+        json_free(before);
+        json_free(now);
+    }
+}
+
 static void broken_grammar_is_refused_with_its_place(void **state)
 {
     (void)state;
@@ -376,6 +399,7 @@ int main(void)
         cmocka_unit_test(floats_are_written_in_their_own_digits),
         cmocka_unit_test(numbers_are_written_short_and_read_back_to_the_bit),
         cmocka_unit_test(what_is_written_reads_back),
+        cmocka_unit_test(differences_are_told_by_name),
         cmocka_unit_test(control_and_direction_characters_are_escaped),
         cmocka_unit_test(memory_may_run_out_at_any_call),
     };

@@ -59,7 +59,7 @@ static void a_manifest_reads_back(void **state)
     (void)state;
     write_file(in_run("policy.h5"), "weights");
     write_file(in_run("tokenizer.json"), "{}");
-    Manifest made = {.stage = "sft", .step = 40, .made_from = settings};
+    Manifest made = {.stage = "sft", .step = 40, .made_from = settings, .made_by = "rlhf 1"};
     assert_ok(manifest_add(&made, run, "policy.h5"));
     assert_ok(manifest_add(&made, run, "tokenizer.json"));
     assert_ok(manifest_add(&made, run, "policy.h5")); /* replaces */
@@ -71,6 +71,7 @@ static void a_manifest_reads_back(void **state)
     assert_string_equal(read.stage, "sft");
     assert_int_equal(read.step, 40);
     assert_true(digest_equal(read.made_from, settings));
+    assert_string_equal(read.made_by, "rlhf 1");
     assert_true(digest_equal(read.own, made.own));
     assert_int_equal(read.count, 2);
     const ManifestFile *file = manifest_find(&read, "policy.h5");

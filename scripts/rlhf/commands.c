@@ -9,7 +9,8 @@
 #define FLAG_FORCE                                                                                 \
     {                                                                                              \
         "--force", NULL, NULL,                                                                     \
-            "go on to PPO although a gate of rlhf doctor failed (exit status 9)"                   \
+            "go on to PPO although a gate of rlhf doctor failed (exit status 9), and from a "      \
+            "checkpoint that another program made"                                                 \
     }
 #define FLAG_SET                                                                                   \
     {                                                                                              \

@@ -16,10 +16,17 @@
 void versions_write(JsonWriter *json)
 {
     json_put_text(json, "rlhf", RLHF_VERSION);
+    json_put_text(json, "sources", PROGRAM_HASH);
     json_put_text(json, "hdf5", HDF5_BUILT_VERSION);
     json_put_text(json, "gsl", gsl_version);
     json_put_text(json, "blas", "OpenBLAS");
     json_put_text(json, "blas_kernel", gemm_kernel());
+}
+
+void versions_made_by(char text[MADE_BY])
+{
+    snprintf(text, MADE_BY, "rlhf %s (sources %s), BLAS kernel %s", RLHF_VERSION, PROGRAM_HASH,
+             gemm_kernel());
 }
 
 static void write_options(JsonWriter *json, const Options *options)
@@ -58,12 +65,37 @@ static Status write_life(Bytes *entry, const Options *options)
     return json_done(&json);
 }
 
-Status life_record(const RunDir *directory, const Options *options)
+Status life_record(RunDir *directory, const Options *options)
 {
     Bytes entry = {0};
     Status status = write_life(&entry, options);
     if (status == STATUS_OK) status = run_dir_add_life(directory, entry.data);
     bytes_free(&entry);
+    return status;
+}
+
+/* Of the options only those that say how the run is kept, not what this machine or life is like. */
+static void keep_options(Options *options, const Options *before)
+{
+    options->checkpoint_seconds = before->checkpoint_seconds;
+    options->keep_every = before->keep_every;
+    options->tensorboard = before->tensorboard;
+    options->check_room = before->check_room;
+}
+
+Status life_options(Options *options, const char *run)
+{
+    const ConfigTable table = options_table();
+    Options before;
+    config_defaults(&table, &before);
+    JsonDocument *document = NULL;
+    Json life = {0}, next;
+    Status status = run_dir_lives(&document, &next, run);
+    for (; next.item != NULL && status == STATUS_OK; next = json_next(next)) life = next;
+    const Json told = life.item != NULL ? json_find(life, "options") : life;
+    if (told.item != NULL) status = config_apply(&table, &before, told);
+    if (status == STATUS_OK && told.item != NULL) keep_options(options, &before);
+    json_free(document);
     return status;
 }
 
@@ -108,12 +140,10 @@ static Status advise(const char *run)
                        run_dir_exists(run) ? "resume " : "run ... --resume --out ", run);
 }
 
-Status life_end(const RunDir *directory, Status status)
+Status life_end(const RunDir *directory, const char *run, Status status)
 {
-    RunLife life;
-    STATUS_ASIDE(run_dir_last_life(&life, directory->path));
-    if (status == STATUS_IO) status = advise(directory->path);
-    if (life.lives == 0 || life.ended || life.process != getpid()) return status;
+    if (status == STATUS_IO) status = advise(run);
+    if (!directory->has_life) return status;
 
     char reason[STATUS_TEXT];
     status_keep(reason);

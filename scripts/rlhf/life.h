@@ -5,8 +5,8 @@
 #include "data/run_dir.h"
 #include "data/status.h"
 
-/* The life ends with `status`, which is returned: says how in run.json, and behind the reason of
- * an I/O failure what the last good step is and what to do. */
-Status life_end(const RunDir *directory, Status status);
+/* The life of `run` ends with `status`, which is returned: says how in run.json, where that tells
+ * of it, and behind the reason of an I/O failure what the last good step is and what to do. */
+Status life_end(const RunDir *directory, const char *run, Status status);
 
 #endif

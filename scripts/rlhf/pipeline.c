@@ -1,5 +1,8 @@
 #include "scripts/rlhf/pipeline.h"
 
+#include "data/json.h"
+#include "scripts/rlhf/versions.h"
+
 #include <string.h>
 
 /* Changes when stages compute something else from the same settings. */
@@ -55,7 +58,7 @@ PpoJob pipeline_ppo_job(const Pipeline *pipeline, Stage *stage)
     return (PpoJob){.stage = stage,
                     .task = &pipeline->task,
                     .config = &pipeline->settings->ppo,
-                    .config_text = pipeline->config.data,
+                    .config_text = stage->sources,
                     .text_rows = pipeline->settings->rollout.text_rows,
                     .fault = fault_of(pipeline->settings, "ppo"),
                     .keep_every = pipeline->options->keep_every};
@@ -131,8 +134,8 @@ static Status manifest_path(char path[STAGE_PATH], char folder[STAGE_PATH], cons
     return path_join(path, folder, "manifest.json");
 }
 
-/* Appends the digest of the manifest of an input stage. */
-static Status append_input(Bytes *text, const Pipeline *pipeline, const char *stage)
+/* The digest of the manifest of an input stage. */
+static Status put_input(JsonWriter *json, const Pipeline *pipeline, const char *stage)
 {
     char path[STAGE_PATH], folder[STAGE_PATH], hex[DIGEST_TEXT];
     TRY(manifest_path(path, folder, pipeline->run, stage));
@@ -142,32 +145,59 @@ static Status append_input(Bytes *text, const Pipeline *pipeline, const char *st
     Manifest manifest = {0};
     TRY(manifest_read(&manifest, folder));
     digest_text(hex, manifest.own);
-    return bytes_print(text, "input %s %s\n", stage, hex);
+    json_put_text(json, stage, hex);
+    return STATUS_OK;
 }
 
-static Status append_sources(Bytes *text, const Pipeline *pipeline, int index)
+/* The settings that count, in the same places as in config.json. A fault counts for the stage that
+ * makes the mistake; the others see it in their inputs. */
+static Status put_settings(JsonWriter *json, const Settings *all, const PipelineStage *stage)
+{
+    const ConfigTable table = settings_table();
+    const Fault *fault = fault_of(all, stage->name);
+    Settings settings = *all;
+    snprintf(settings.fault, sizeof settings.fault, "%s", fault != NULL ? fault->name : "");
+    Bytes text = {0};
+    JsonDocument *document = NULL;
+    Status status = config_write(&text, &table, &settings, stage->sections);
+    if (status == STATUS_OK) {
+        status = json_parse(&document, STATUS_SETTINGS, "settings", text.data, text.count);
+    }
+    if (status == STATUS_OK) {
+        Json member = json_first(json_root(document));
+        for (; member.item != NULL; member = json_next(member)) {
+            json_put_value(json, json_key(member), member);
+        }
+    }
+    json_free(document);
+    bytes_free(&text);
+    return status;
+}
+
+Status pipeline_sources(Bytes *text, const Pipeline *pipeline, int index)
 {
     const PipelineStage *stage = &pipeline_stages[index];
-    const ConfigTable table = settings_table();
     char hex[DIGEST_TEXT];
     digest_text(hex, pipeline->data);
-    TRY(bytes_print(text, "format %d\nstage %s\ndata %s\n", FORMAT_VERSION, stage->name, hex));
-    /* A fault counts for the stage that makes the mistake; the others see it in their inputs. */
-    Settings settings = *pipeline->settings;
-    settings.fault[0] = '\0';
-    TRY(config_write(text, &table, &settings, stage->sections));
-    const Fault *fault = fault_of(pipeline->settings, stage->name);
-    if (fault != NULL) TRY(bytes_print(text, "break %s\n", fault->name));
+    JsonWriter json = json_writer(text, 2);
+    json_open(&json, NULL, '{');
+    json_put_integer(&json, "format", FORMAT_VERSION);
+    json_put_text(&json, "stage", stage->name);
+    json_put_text(&json, "data", hex);
+    json_open(&json, "inputs", '{');
     for (const char *const *input = stage->inputs; *input != NULL; input++) {
-        TRY(append_input(text, pipeline, *input));
+        TRY(put_input(&json, pipeline, *input));
     }
-    return STATUS_OK;
+    json_close(&json);
+    TRY(put_settings(&json, pipeline->settings, stage));
+    json_close(&json);
+    return json_done(&json);
 }
 
 Status pipeline_made_from(Digest *digest, const Pipeline *pipeline, int index)
 {
     Bytes text = {0};
-    const Status status = append_sources(&text, pipeline, index);
+    const Status status = pipeline_sources(&text, pipeline, index);
     if (status == STATUS_OK) *digest = digest_of(text.data, text.count);
     bytes_free(&text);
     return status;
@@ -192,20 +222,30 @@ Status pipeline_state(StageState *state, const Pipeline *pipeline, int index)
         *state = io_exists(folder) ? STAGE_BEGUN : STAGE_MISSING;
         return STATUS_OK;
     }
-    *state = STAGE_CHANGED;
+    Manifest manifest = {0};
+    const Status readable = manifest_read(&manifest, folder);
+    *state = readable == STATUS_DATA ? STAGE_DAMAGED : STAGE_CHANGED;
+    if (readable != STATUS_OK) return readable == STATUS_DATA ? STATUS_OK : readable;
     bool there;
     TRY(inputs_are_there(&there, pipeline, index));
     if (!there) return STATUS_OK;
-    Manifest manifest = {0};
     Digest digest;
-    TRY(manifest_read(&manifest, folder));
-    TRY(pipeline_made_from(&digest, pipeline, index));
+    const Status known = pipeline_made_from(&digest, pipeline, index);
+    if (known == STATUS_DATA) return STATUS_OK; /* an input is damaged */
+    TRY(known);
     if (digest_equal(digest, manifest.made_from)) *state = STAGE_FINISHED;
     return STATUS_OK;
 }
 
-Status pipeline_stage(Stage *stage, const Pipeline *pipeline, int index)
+Status pipeline_stage(Stage *stage, PipelineSources *sources, const Pipeline *pipeline, int index)
 {
+    *sources = (PipelineSources){0};
+    versions_made_by(sources->made_by);
+    const Status status = pipeline_sources(&sources->text, pipeline, index);
+    if (status != STATUS_OK) {
+        bytes_free(&sources->text);
+        return status;
+    }
     *stage = (Stage){.name = pipeline_stages[index].name,
                      .run = pipeline->run,
                      .seed = (uint64_t)pipeline->settings->seed,
@@ -213,15 +253,21 @@ Status pipeline_stage(Stage *stage, const Pipeline *pipeline, int index)
                      .checkpoint_seconds = pipeline->options->checkpoint_seconds,
                      .hooks = pipeline->hooks,
                      .tensorboard = pipeline->options->tensorboard,
-                     .config = pipeline->config.data};
-    return pipeline_made_from(&stage->made_from, pipeline, index);
+                     .config = pipeline->config.data,
+                     .made_from = digest_of(sources->text.data, sources->text.count),
+                     .sources = sources->text.data,
+                     .made_by = sources->made_by};
+    return STATUS_OK;
 }
 
 Status pipeline_run_stage(const Pipeline *pipeline, int index)
 {
     Stage stage;
-    TRY(pipeline_stage(&stage, pipeline, index));
-    return pipeline_stages[index].run(pipeline, &stage);
+    PipelineSources sources;
+    TRY(pipeline_stage(&stage, &sources, pipeline, index));
+    const Status status = pipeline_stages[index].run(pipeline, &stage);
+    bytes_free(&sources.text);
+    return status;
 }
 
 Status pipeline_forget(const char *run, int index)

@@ -7,6 +7,7 @@
 #define SCRIPTS_RLHF_PIPELINE_H
 
 #include "data/io.h"
+#include "data/manifest.h"
 #include "data/metrics.h"
 #include "data/stage.h"
 #include "data/tasks/task.h"
@@ -44,18 +45,28 @@ typedef enum StageState {
     STAGE_BEGUN,    /* no manifest yet */
     STAGE_FINISHED, /* made from these settings and inputs */
     STAGE_CHANGED,  /* made from others */
+    STAGE_DAMAGED,  /* its manifest cannot be read */
 } StageState;
 
 /* Opens the task. */
 Status pipeline_open(Pipeline *pipeline);
 void pipeline_close(Pipeline *pipeline);
 
-/* What `index` would be made from; its inputs must be there: STATUS_DATA, what to run. */
+/* What `index` would be made from, as JSON: the format, the data's hash, its inputs' and the
+ * settings that count. The inputs must be there: STATUS_DATA, what to run. */
+Status pipeline_sources(Bytes *text, const Pipeline *pipeline, int index);
+/* The digest of that text. */
 Status pipeline_made_from(Digest *digest, const Pipeline *pipeline, int index);
 /* Only looks. A stage whose inputs are not there is missing, begun or changed. */
 Status pipeline_state(StageState *state, const Pipeline *pipeline, int index);
+/* What a Stage points to; `text` is to be freed. */
+typedef struct PipelineSources {
+    Bytes text;
+    char made_by[MADE_BY];
+} PipelineSources;
+
 /* A stage as its job gets it; bound to what it would be made from. */
-Status pipeline_stage(Stage *stage, const Pipeline *pipeline, int index);
+Status pipeline_stage(Stage *stage, PipelineSources *sources, const Pipeline *pipeline, int index);
 PpoJob pipeline_ppo_job(const Pipeline *pipeline, Stage *stage);
 Status pipeline_run_stage(const Pipeline *pipeline, int index);
 /* Deletes what stages index and later left. */

@@ -7,6 +7,7 @@
 #include "scripts/rlhf/interrupt.h"
 #include "scripts/rlhf/life.h"
 #include "scripts/rlhf/progress.h"
+#include "scripts/rlhf/resumable.h"
 #include "scripts/rlhf/summary.h"
 
 #include <string.h>
@@ -37,67 +38,6 @@ static bool on_should_checkpoint(void *context)
     return interrupt_checkpoint();
 }
 
-/* What config.json says otherwise: "; changed: ppo.clip_range: 0.2 -> 0.1", or nothing. */
-static Status append_changes(Bytes *text, const Pipeline *pipeline)
-{
-    Settings before;
-    Bytes lines = {0};
-    int changes = 0;
-    const ConfigTable table = settings_table();
-    TRY(settings_of_run(&before, pipeline->run));
-    Status status = config_diff(&lines, &changes, &table, &before, pipeline->settings);
-    for (size_t i = 0; i + 1 < lines.count; i++) {
-        if (lines.data[i] == '\n') lines.data[i] = ',';
-    }
-    if (status == STATUS_OK && changes > 0) {
-        status = bytes_print(text, "; changed: %.*s", (int)lines.count - 1, lines.data);
-    }
-    bytes_free(&lines);
-    return status;
-}
-
-static Status needs_restart(const Pipeline *pipeline, int index)
-{
-    const char *name = pipeline_stages[index].name;
-    Bytes changes = {0};
-    STATUS_ASIDE(append_changes(&changes, pipeline));
-    const Status status =
-        status_fail(STATUS_SETTINGS,
-                    "%s/%s: made from other settings or inputs; --restart %s does "
-                    "it again, with all after it%s",
-                    pipeline->run, name, name, changes.count > 0 ? changes.data : "");
-    bytes_free(&changes);
-    return status;
-}
-
-/* A stage under way goes on only from checkpoints that were made from the same. */
-static Status check_begun(const Pipeline *pipeline, int index)
-{
-    char folder[STAGE_PATH], checkpoint[STAGE_PATH];
-    TRY(path_join(folder, pipeline->run, pipeline_stages[index].name));
-    Manifest manifest = {0};
-    Digest digest;
-    bool found;
-    int damaged;
-    TRY(checkpoint_newest(&found, checkpoint, &manifest, &damaged, folder));
-    if (!found) return STATUS_OK;
-    TRY(pipeline_made_from(&digest, pipeline, index));
-    return digest_equal(digest, manifest.made_from) ? STATUS_OK : needs_restart(pipeline, index);
-}
-
-/* Nothing has been changed yet: does what lies there fit the settings, up to where work begins? */
-static Status check_changes(const Pipeline *pipeline, int last)
-{
-    for (int i = 0; i <= last; i++) {
-        StageState state;
-        TRY(pipeline_state(&state, pipeline, i));
-        if (state == STAGE_CHANGED) return needs_restart(pipeline, i);
-        if (state == STAGE_BEGUN) return check_begun(pipeline, i);
-        if (state == STAGE_MISSING) return STATUS_OK;
-    }
-    return STATUS_OK;
-}
-
 /* config.json, unless it says the same already. */
 static Status write_config(const RunDir *directory, const Bytes *config)
 {
@@ -121,7 +61,7 @@ static Status run_one(const Pipeline *pipeline, Progress *progress, int index)
     StageState state;
     TRY(pipeline_state(&state, pipeline, index));
     const char *name = pipeline_stages[index].name;
-    if (state == STAGE_CHANGED) return needs_restart(pipeline, index);
+    if (state == STAGE_CHANGED || state == STAGE_DAMAGED) return needs_restart(pipeline, index);
     if (state == STAGE_FINISHED) {
         progress_say(progress, "%-8s finished already", name);
         return STATUS_OK;
@@ -187,20 +127,46 @@ static Status run_stages(const RunRequest *request, const Pipeline *pipeline, Pr
     return STATUS_OK;
 }
 
-/* Under the lock, with the task open. */
-static Status run_in_directory(const RunRequest *request, const RunDir *directory,
+/* A checkpoint that was moved aside is told of in every life, until its stage is done. */
+static Status say_damage(const Pipeline *pipeline, Progress *progress)
+{
+    Texts damaged = {0};
+    Status status = STATUS_OK;
+    for (int i = 0; i < STAGES && status == STATUS_OK; i++) {
+        StageState state;
+        status = pipeline_state(&state, pipeline, i);
+        if (status == STATUS_OK && state == STAGE_BEGUN) {
+            status = damaged_checkpoints(&damaged, pipeline->run, pipeline_stages[i].name);
+        }
+    }
+    for (int i = 0; i < damaged.count && status == STATUS_OK; i++) {
+        size_t count;
+        const char *path = texts_at(&damaged, i, &count);
+        progress_say(progress,
+                     "warning  %.*s: found damaged and moved aside; the one before it "
+                     "is gone on from",
+                     (int)count, path);
+    }
+    texts_free(&damaged);
+    return status;
+}
+
+/* Under the lock, with the task open. Nothing of the run is touched before all that can be refused
+ * has been asked. */
+static Status run_in_directory(const RunRequest *request, RunDir *directory,
                                const Pipeline *pipeline, Progress *progress)
 {
-    if (request->restart > 0) TRY(check_changes(pipeline, request->restart - 1));
-    if (request->restart >= 0) TRY(pipeline_forget(request->run, request->restart));
-    TRY(check_changes(pipeline, request->last));
+    const bool restarts = request->restart >= 0;
+    TRY(check_resumable(pipeline, restarts ? request->restart - 1 : request->last, request->force));
     if (pipeline->options->check_room) TRY(plan_check(pipeline));
+    if (restarts) TRY(pipeline_forget(request->run, request->restart));
     TRY(write_config(directory, &pipeline->config));
     TRY(life_record(directory, pipeline->options));
     TRY(progress_log(progress, request->run));
     progress_say(progress, "run      %s, task %s, seed %lld, %d thread%s", request->run,
                  request->settings.task.name, (long long)request->settings.seed,
                  (int)pipeline->options->threads, pipeline->options->threads == 1 ? "" : "s");
+    TRY(say_damage(pipeline, progress));
     const char *fault = request->settings.fault;
     if (fault[0] != '\0') {
         progress_say(progress, "broken   on purpose, by %s; to see what it was: rlhf break %s %s",
@@ -216,7 +182,7 @@ static Status run_in_directory(const RunRequest *request, const RunDir *director
     return status;
 }
 
-static Status run_locked(const RunRequest *request, const RunDir *directory, FILE *errors)
+static Status run_locked(const RunRequest *request, RunDir *directory, FILE *errors)
 {
     if (run_dir_exists(request->run) && !request->resume && request->restart < 0) {
         return status_fail(STATUS_SETTINGS,
@@ -238,10 +204,7 @@ static Status run_locked(const RunRequest *request, const RunDir *directory, FIL
                          .run = request->run,
                          .hooks = {&watch, on_progress, on_should_stop, on_should_checkpoint}};
     Status status = pipeline_open(&pipeline);
-    if (status == STATUS_OK) {
-        status = run_in_directory(request, directory, &pipeline, &progress);
-        status = life_end(directory, status);
-    }
+    if (status == STATUS_OK) status = run_in_directory(request, directory, &pipeline, &progress);
     pipeline_close(&pipeline);
     progress_close(&progress);
     return status;
@@ -252,8 +215,9 @@ Status run_execute(const RunRequest *request, FILE *out, FILE *errors)
     TRY(gemm_setup());
     interrupt_install();
     RunDir directory = {.lock = -1};
-    TRY(run_dir_open(&directory, request->run));
-    const Status status = run_locked(request, &directory, errors);
+    Status status = run_dir_open(&directory, request->run);
+    if (status == STATUS_OK) status = run_locked(request, &directory, errors);
+    status = life_end(&directory, request->run, status);
     run_dir_close(&directory);
     TRY(status);
     if (request->quiet || request->last < STAGES - 1) return STATUS_OK;

@@ -13,7 +13,7 @@ typedef struct RunRequest {
     int first, last;      /* stages */
     bool resume;          /* a directory that holds a run is gone on with */
     int restart;          /* the first stage to do again; -1: none */
-    bool force;           /* go on to PPO although a gate failed */
+    bool force;           /* go on although a gate failed or another program began a stage */
     bool json;            /* scorecard instead of tables */
     bool quiet;           /* no tables: part of a sweep */
     const char *prefix;   /* before lines of progress, NULL: none */
@@ -28,7 +28,11 @@ Status run_path(char path[STAGE_PATH], const char *text);
 void run_source_name(char name[64], const char *source);
 
 /* Adds this life of the run to run.json: versions, host, threads, BLAS kernel, options, time. */
-Status life_record(const RunDir *directory, const Options *options);
+Status life_record(RunDir *directory, const Options *options);
+
+/* The options of the run's last life that a resumed one keeps: checkpoint_seconds, keep_every,
+ * tensorboard, check_room. Without a life nothing changes. */
+Status life_options(Options *options, const char *run);
 
 /* Refuses to begin where the run cannot fit: less than half of the disk's estimate is free beside
  * what it has already (STATUS_IO), or less memory than it needs is available (STATUS_FAILED). */

@@ -37,8 +37,7 @@ static Status read_fault(Settings *settings, const char *name)
     return STATUS_OK;
 }
 
-/* The flags that run, resume and the stages share. */
-static Status read_request(RunRequest *request, const Cli *cli)
+static Status apply_sets(RunRequest *request, const Cli *cli)
 {
     for (int i = 0; i < cli->givens; i++) {
         const Given *given = &cli->given[i];
@@ -46,6 +45,21 @@ static Status read_request(RunRequest *request, const Cli *cli)
             TRY(settings_set(&request->settings, &request->options, given->value));
         }
     }
+    return STATUS_OK;
+}
+
+/* What is gone on with is kept as it was, unless --set says otherwise. */
+static Status keep_options(RunRequest *request, const Cli *cli)
+{
+    if (!request->resume || !run_dir_exists(request->run)) return STATUS_OK;
+    TRY(life_options(&request->options, request->run));
+    return apply_sets(request, cli);
+}
+
+/* The flags that run, resume and the stages share. */
+static Status read_request(RunRequest *request, const Cli *cli)
+{
+    TRY(apply_sets(request, cli));
     TRY(read_fault(&request->settings, cli_value(cli, "--break")));
     TRY(cli_number(&request->options.max_hours, cli, "--max-hours", request->options.max_hours, 0,
                    1e6));
@@ -71,7 +85,8 @@ static Status request_of_run(RunRequest *request, const Cli *cli)
     request->resume = true;
     TRY(run_path(request->run, cli->word[0]));
     TRY(settings_of_run(&request->settings, request->run));
-    return read_request(request, cli);
+    TRY(read_request(request, cli));
+    return keep_options(request, cli);
 }
 
 Status command_resume(Cli *cli)
@@ -163,6 +178,7 @@ Status command_run(Cli *cli)
     if (is_sweep(cli)) return run_sweep(&request, cli);
     TRY(read_request(&request, cli));
     TRY(choose_directory(&request, cli));
+    TRY(keep_options(&request, cli));
     if (cli_has(cli, "--dry-run")) return plan_print(cli->out, &request);
     return run_execute(&request, cli->out, cli->errors);
 }

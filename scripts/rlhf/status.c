@@ -5,13 +5,14 @@
 #include "data/metrics.h"
 #include "scripts/rlhf/command_list.h"
 #include "scripts/rlhf/pipeline.h"
+#include "scripts/rlhf/resumable.h"
 #include "scripts/rlhf/run.h"
 #include "scripts/rlhf/terminal.h"
 
 #include <math.h>
 #include <string.h>
 
-const char *const stage_state_names[] = {"not begun", "begun", "finished", "changed"};
+const char *const stage_state_names[] = {"not begun", "begun", "finished", "changed", "damaged"};
 static const char *const run_names[] = {"not begun", "running", "finished", "not finished",
                                         "stopped",   "failed",  "crashed"};
 
@@ -30,26 +31,6 @@ static Status look(StageStatus *stage, const Pipeline *pipeline, int index)
     TRY(stage_times(&stage->times, pipeline->run, stage->name));
     stage->steps = planned_steps(pipeline->settings, index);
     return io_exists(folder) ? io_usage(&stage->bytes, folder) : STATUS_OK;
-}
-
-/* The damaged checkpoints of a stage, as paths. */
-static Status look_for_damage(Texts *damaged, const char *run, const char *stage)
-{
-    char folder[STAGE_PATH];
-    Texts names = {0};
-    Bytes path = {0};
-    TRY(path_join(folder, run, stage));
-    Status status = checkpoint_damaged(&names, folder);
-    for (int i = 0; i < names.count && status == STATUS_OK; i++) {
-        size_t count;
-        const char *name = texts_at(&names, i, &count);
-        bytes_clear(&path);
-        status = bytes_print(&path, "%s/checkpoints/%.*s", folder, (int)count, name);
-        if (status == STATUS_OK) status = texts_add(damaged, path.data, path.count);
-    }
-    bytes_free(&path);
-    texts_free(&names);
-    return status;
 }
 
 static RunState state_of_run(const RunStatus *run, bool held)
@@ -73,7 +54,7 @@ Status run_status_read(RunStatus *run, const Pipeline *pipeline)
     TRY(run_dir_last_life(&run->life, pipeline->run));
     for (int i = 0; i < STAGES; i++) {
         TRY(look(&run->stage[i], pipeline, i));
-        TRY(look_for_damage(&run->damaged, pipeline->run, run->stage[i].name));
+        TRY(damaged_checkpoints(&run->damaged, pipeline->run, run->stage[i].name));
     }
     run->state = state_of_run(run, held);
     return STATUS_OK;
@@ -83,6 +64,24 @@ void run_status_free(RunStatus *run)
 {
     texts_free(&run->damaged);
     *run = (RunStatus){0};
+}
+
+/* What to do next, unless the reason says so itself. */
+static Status describe_way_on(Bytes *line, const RunStatus *run, const char *path)
+{
+    const RunLife *life = &run->life;
+    if (run->state == RUN_FINISHED || strstr(life->reason, "rlhf ") != NULL ||
+        strstr(life->reason, "--restart") != NULL) {
+        return STATUS_OK;
+    }
+    if (run->state == RUN_FAILED &&
+        (life->exit_status == STATUS_DIVERGED || life->exit_status == STATUS_BROKEN)) {
+        return bytes_print(line,
+                           "; going on repeats it: other settings and --restart STAGE, or "
+                           "rlhf doctor %s",
+                           path);
+    }
+    return bytes_print(line, "; go on with: rlhf resume %s", path);
 }
 
 Status run_status_describe(Bytes *line, const RunStatus *run, const char *path)
@@ -104,8 +103,7 @@ Status run_status_describe(Bytes *line, const RunStatus *run, const char *path)
     default:
         break;
     }
-    if (run->state == RUN_FINISHED || strstr(life->reason, "rlhf resume") != NULL) return STATUS_OK;
-    return bytes_print(line, "; go on with: rlhf resume %s", path);
+    return describe_way_on(line, run, path);
 }
 
 double stage_seconds_left(const StageStatus *stage)
@@ -149,7 +147,7 @@ static Status print_run(FILE *out, const RunStatus *run, const char *path)
         const char *damaged = texts_at(&run->damaged, i, &count);
         fputs("warning: ", out);
         status = terminal_write(out, damaged, count);
-        fputs(" was damaged; the one before it was used\n", out);
+        fputs(" was found damaged and moved aside\n", out);
     }
     bytes_free(&line);
     return status;

@@ -117,13 +117,15 @@ static Status replay_subject(FILE *out, const Subject *subject, int64_t last)
 {
     int index;
     Stage stage;
+    PipelineSources sources;
     TRY(pipeline_find(&index, "ppo"));
-    TRY(pipeline_stage(&stage, &subject->pipeline, index));
+    TRY(pipeline_stage(&stage, &sources, &subject->pipeline, index));
     const PpoJob job = pipeline_ppo_job(&subject->pipeline, &stage);
     Replay replay;
     Status status = replay_open(&replay, &job);
     if (status == STATUS_OK) status = replay_to(out, &replay, last);
     replay_close(&replay);
+    bytes_free(&sources.text);
     return add_kernel(status, subject->run);
 }
 
@@ -245,29 +247,36 @@ static bool has_begun(const char *run)
     return io_exists(path);
 }
 
-/* The files first; what is wrong in the numbers of a damaged one is worth knowing. */
+/* What is wrong in the numbers of a damaged file is worth knowing: `files` is how those were. */
+static Status verify_ppo(Verification *verification, Status files, const PpoJob *job)
+{
+    if (files == STATUS_BROKEN) return verify_locate(files, job);
+    Replay replay;
+    Status status = replay_open(&replay, job);
+    if (status == STATUS_OK) status = all_numbers(verification, &replay);
+    replay_close(&replay);
+    return add_kernel(status, verification->subject->run);
+}
+
+/* The files first. */
 static Status verify_subject(Verification *verification)
 {
     const Subject *subject = verification->subject;
     int index;
     Stage stage;
+    PipelineSources sources;
     Status status = all_files(verification);
     if (!has_begun(subject->run) || (status != STATUS_OK && status != STATUS_BROKEN)) return status;
     char reason[1024];
     snprintf(reason, sizeof reason, "%s", status_message());
     TRY(pipeline_find(&index, "ppo"));
-    if (pipeline_stage(&stage, &subject->pipeline, index) != STATUS_OK) {
-        return status_fail(STATUS_BROKEN, "%s", reason);
-    }
+    const bool known = pipeline_stage(&stage, &sources, &subject->pipeline, index) == STATUS_OK;
+    if (!known || status == STATUS_BROKEN) status = status_fail(STATUS_BROKEN, "%s", reason);
+    if (!known) return status;
     const PpoJob job = pipeline_ppo_job(&subject->pipeline, &stage);
-    if (status == STATUS_BROKEN) {
-        return verify_locate(status_fail(STATUS_BROKEN, "%s", reason), &job);
-    }
-    Replay replay;
-    status = replay_open(&replay, &job);
-    if (status == STATUS_OK) status = all_numbers(verification, &replay);
-    replay_close(&replay);
-    return add_kernel(status, subject->run);
+    status = verify_ppo(verification, status, &job);
+    bytes_free(&sources.text);
+    return status;
 }
 
 static Status print_report(FILE *out, const Verification *verification, const char *difference)
