@@ -21,6 +21,7 @@ static char newer[PATH_TEXT];
 static char stage_folder[PATH_TEXT];
 static int stride = SAMPLE; /* every so many cases */
 static int forks;           /* each is a reader of HDF5 */
+static int cases;           /* damaged generations tried */
 
 static void count_fork(void)
 {
@@ -101,6 +102,7 @@ static void falls_back(const char *what, size_t at)
     int damaged;
     char folder[PATH_TEXT], aside[PATH_TEXT];
     Manifest manifest;
+    cases++;
     assert_ok(checkpoint_newest(&found, folder, &manifest, &damaged, stage_folder));
     if (!found || manifest.step != OLDER || damaged != 1) {
         print_error("%s, case %zu: taken for whole\n", what, at);
@@ -271,5 +273,9 @@ int main(int count, char **words)
         cmocka_unit_test(what_is_no_file_is_found),
         cmocka_unit_test(without_the_hash_flips_are_read_as_data),
     };
-    return cmocka_run_group_tests(tests, make_generations, NULL);
+    const double begun = stage_seconds();
+    const int failed = cmocka_run_group_tests(tests, make_generations, NULL);
+    printf("test_flips: %s: %d damaged checkpoints in %.0f s\n", failed ? "failed" : "fine", cases,
+           stage_seconds() - begun);
+    return failed;
 }
