@@ -1,12 +1,15 @@
 /* Mistakes planted into the program for tests/test_canaries.sh: the harness that should notice one
  * must fail with it. RLHF_CANARY names the mistake; without it the program is the program. Linked
  * in by --wrap, so no line of the program knows of them. */
+#include "data/checkpoint.h"
 #include "data/io_calls.h"
 #include "data/manifest.h"
 #include "policy/network_file.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static int planted(const char *name)
 {
@@ -16,6 +19,10 @@ static int planted(const char *name)
 
 int __real_call_fsync(int descriptor);
 int __wrap_call_fsync(int descriptor);
+Status __real_checkpoint_newest(bool *found, char folder[PATH_TEXT], Manifest *manifest,
+                                int *damaged, const char *stage_folder);
+Status __wrap_checkpoint_newest(bool *found, char folder[PATH_TEXT], Manifest *manifest,
+                                int *damaged, const char *stage_folder);
 Status __real_manifest_verify(const Manifest *manifest, const char *folder);
 Status __wrap_manifest_verify(const Manifest *manifest, const char *folder);
 Status __real_io_log_cut(const char *path, uint64_t length);
@@ -25,10 +32,31 @@ Status __real_network_read(Model *model, AdamW *moments, const char *folder, con
 Status __wrap_network_read(Model *model, AdamW *moments, const char *folder, const char *name,
                            const Manifest *manifest);
 
-/* No file is ever synced. */
+/* A file of a checkpoint that is being built. */
+static int in_checkpoint(int descriptor)
+{
+    char name[64], path[PATH_TEXT];
+    snprintf(name, sizeof name, "/proc/self/fd/%d", descriptor);
+    const ssize_t length = readlink(name, path, sizeof path - 1);
+    path[length > 0 ? length : 0] = '\0';
+    return strstr(path, "/tmp-step-") != NULL;
+}
+
+/* No file is ever synced, or none of a checkpoint; folders are. */
 int __wrap_call_fsync(int descriptor)
 {
-    return planted("fsync") ? 0 : __real_call_fsync(descriptor);
+    const int left_out =
+        planted("fsync") || (planted("checkpoint-fsync") && in_checkpoint(descriptor));
+    return left_out ? 0 : __real_call_fsync(descriptor);
+}
+
+/* Every checkpoint is ignored. */
+Status __wrap_checkpoint_newest(bool *found, char folder[PATH_TEXT], Manifest *manifest,
+                                int *damaged, const char *stage_folder)
+{
+    const Status status = __real_checkpoint_newest(found, folder, manifest, damaged, stage_folder);
+    *found = *found && !planted("anew");
+    return status;
 }
 
 /* A checkpoint's hashes are not compared. */

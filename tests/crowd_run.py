@@ -3,9 +3,11 @@
 fills up. Argument: the rlhf program; then what to try (race, signals, disk; all by default).
 
 race: eight processes want one directory, twenty times: one gets it, seven leave with 7, naming pid
-and host. signals: TERM, INT and USR1 at random: 75 and resumed, or checkpointed and gone on with; a
-second one leaves with 128 and its number. disk: a file system of a few MiB fills up in each stage;
-freed, the run goes on. All end in the bits of the run that nothing disturbed.
+and host. signals: TERM, INT and USR1 at random: 75 and resumed, or gone on with; in a long stage that
+commits nothing by itself TERM and INT leave with 75 and the last step committed, USR1 makes it commit
+and go on; a second one leaves with 128 and its number. disk: a file system of a few MiB fills up in
+each stage and nothing committed is lost; freed, the run goes on. All runs that end do so in the bits
+of the one that nothing disturbed.
 """
 import os
 import random
@@ -22,16 +24,43 @@ import torture
 from torture import demand
 
 RACES, RACERS = 20, 8
+SIGNALS, STOPPED_LEAST = 15, 3
+SOON = 10  # seconds in which a signal must have been obeyed
 
 
-def start(bench, run, extra=(), threads=1):
-    return subprocess.Popen(bench.command(run, threads, extra), cwd=bench.folder,
-                            env=bench.environment(), stdin=subprocess.DEVNULL,
-                            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+def start(bench, run, threads=1):
+    return begin(bench, bench.command(run, threads))
 
 
-def end(process):
-    errors = process.communicate(timeout=torture.TIMEOUT)[1].decode("utf-8", "replace")
+def start_long(bench, run, threads=1):
+    """A stage that would take minutes and commits nothing by itself."""
+    return begin(bench, bench.command(run, threads, seconds="0", extra=[
+        "--set", "pretrain.steps=200000", "--until", "pretrain"]))
+
+
+def begin(bench, command):
+    return subprocess.Popen(command, cwd=bench.folder, env=bench.environment(),
+                            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                            stderr=subprocess.PIPE)
+
+
+def wait(process, happened, what, seconds=torture.TIMEOUT):
+    """Until `happened`, in the life of `process`."""
+    until = time.monotonic() + seconds
+    while not happened():
+        demand(process.poll() is None, f"{what}: it ended before, with {process.returncode}")
+        if time.monotonic() > until:
+            process.kill()
+            raise torture.Failure(f"{what}: not within {seconds} s")
+        time.sleep(0.002)
+
+
+def end(process, seconds=torture.TIMEOUT):
+    try:
+        errors = process.communicate(timeout=seconds)[1].decode("utf-8", "replace")
+    except subprocess.TimeoutExpired as late:
+        process.kill()
+        raise torture.Failure(f"no end within {seconds} s") from late
     return process.returncode, errors
 
 
@@ -54,31 +83,85 @@ def race(bench, _):
 
 
 def signals(bench, chance):
+    begun = time.monotonic()
+    bench.life("timed")
+    took = time.monotonic() - begun
     seen = {}
-    for number in range(15):
-        run, name = f"signal-{number}", ["SIGTERM", "SIGINT", "SIGUSR1"][number % 3]
-        process = start(bench, run, threads=chance.randint(1, 4))
-        while not os.path.exists(bench.path(run, "run.json")) and process.poll() is None:
-            time.sleep(0.002)  # before that there is nobody to ask
-        time.sleep(chance.random() * 0.6)
-        process.send_signal(getattr(signal, name))
-        status, errors = end(process)
-        demand(status in ((0,) if name == "SIGUSR1" else (0, 75)), f"{name}: {status}: {errors}")
+    for number in range(SIGNALS):
+        name = ["SIGTERM", "SIGINT", "SIGUSR1"][number % 3]
+        status = one_signal(bench, chance, f"signal-{number}", name, took)
         seen[status] = seen.get(status, 0) + 1
-        if status == 75:
-            said = bench.status(run)
-            demand("stopped at" in said and name in said, f"status says {said}")
-        bench.finish(run, torture.state_of(bench.path(run)), chance.randint(1, 4))
-        shutil.rmtree(bench.path(run))
+    demand(seen.get(75, 0) >= STOPPED_LEAST, f"hardly any signal came in time: {seen}")
+    for name in ["SIGTERM", "SIGINT"]:
+        stop(bench, f"stop-{name}", name)
+    go_on(bench)
     twice(bench)
-    return ", ".join(f"{count} ended with {status}" for status, count in sorted(seen.items()))
+    return ", ".join(f"{count} ended with {status}" for status, count in sorted(seen.items())) + \
+        "; 4 long ones stopped, 2 checkpoints asked for"
+
+
+def one_signal(bench, chance, run, name, took):
+    """A run that gets it at any time of the `took` seconds that it lasts: its exit status."""
+    process = start(bench, run, threads=chance.randint(1, 4))
+    # Before there is a run.json there is nobody to ask.
+    wait(process, lambda: os.path.exists(bench.path(run, "run.json")), "run.json")
+    time.sleep(chance.random() * took)
+    process.send_signal(getattr(signal, name))
+    status, errors = end(process)
+    demand(status in ((0,) if name == "SIGUSR1" else (0, 75)), f"{name}: {status}: {errors}")
+    if status == 75:
+        said = bench.status(run)
+        demand("stopped at" in said and name in said, f"status says {said}")
+    bench.finish(run, torture.state_of(bench.path(run)), chance.randint(1, 4))
+    shutil.rmtree(bench.path(run))
+    return status
+
+
+def stop(bench, run, name):
+    """Twice: the second life goes on from where the first one stopped."""
+    for _ in range(2):
+        before = torture.state_of(bench.path(run))
+        process = start_long(bench, run, threads=2)
+        end_long(bench, process, run, before, name)
+    shutil.rmtree(bench.path(run))
+
+
+def end_long(bench, process, run, before, name):
+    """A signal that stops: soon, and what was done is committed."""
+    kept = len(before["pretrain"]["timed"]) if before else 0
+    wait(process, lambda: len(timed(bench, run)) > kept + 20, f"{run}: twenty steps")
+    process.send_signal(getattr(signal, name))
+    status, errors = end(process, SOON)
+    demand(status == 75, f"{run}: {name}: {status}: {errors}")
+    bench.keeps(run, before)
+    done = torture.step_of(timed(bench, run)[-1])
+    committed = torture.committed_steps(bench.path(run, "pretrain"))
+    demand(committed and committed[-1] == done, f"{run}: step {done} was done, not {committed}")
+
+
+def timed(bench, run):
+    return torture.timing_rows(bench.path(run, "pretrain"))[0]
+
+
+def go_on(bench):
+    """SIGUSR1: each one makes a checkpoint, and the life goes on."""
+    process, folder = start_long(bench, "go-on", threads=2), bench.path("go-on", "pretrain")
+    wait(process, lambda: len(timed(bench, "go-on")) > 20, "go-on: twenty steps")
+    demand(not torture.committed_steps(folder), "go-on: it commits unasked")
+    for _ in range(2):
+        newest = (torture.committed_steps(folder) or [0])[-1]
+        process.send_signal(signal.SIGUSR1)
+        wait(process, lambda: (torture.committed_steps(folder) or [0])[-1] > newest,
+             f"go-on: a checkpoint after {newest}", SOON)
+    before = torture.state_of(bench.path("go-on"))
+    end_long(bench, process, "go-on", before, "SIGTERM")
+    shutil.rmtree(bench.path("go-on"))
 
 
 def twice(bench):
     """A second signal does not wait for anything."""
-    process = start(bench, "twice", ["--set", "pretrain.steps=200000", "--until", "pretrain"])
-    while not os.path.exists(bench.path("twice", "run.json")):
-        time.sleep(0.002)
+    process = start_long(bench, "twice")
+    wait(process, lambda: os.path.exists(bench.path("twice", "run.json")), "twice: run.json")
     os.kill(process.pid, signal.SIGSTOP)  # both arrive at once
     os.kill(process.pid, signal.SIGTERM)
     os.kill(process.pid, signal.SIGINT)
@@ -98,6 +181,7 @@ room=$(df --output=avail -B1 disk | tail -n 1)
 head -c $((room - $2)) /dev/zero >disk/ballast
 shift 2
 "$@" >/dev/null 2>first; first=$?
+rm -rf left; [ ! -d disk/run ] || cp -a disk/run left
 rm disk/ballast
 "$@" >/dev/null 2>second; second=$?
 rm -rf result; cp -a disk/run result
@@ -123,7 +207,8 @@ def fill(bench, stage, start, free):
         return None
     first, second, line = done.stdout.decode().strip().split(" ", 2)
     demand(second == "0", f"{stage}: freed, it still fails: {second}")
-    bench.keeps("result", torture.state_of(bench.path(start)))
+    bench.keeps("left", torture.state_of(bench.path(start)))
+    bench.keeps("result", torture.state_of(bench.path("left")))
     differ = torture.differences(bench.reference, torture.fingerprint(bench.path("result")))
     demand(not differ, f"{stage}: other bits: " + ", ".join(differ[:4]))
     demand(first == "0" or first == "5" and "No space left on device" in line,
@@ -155,19 +240,20 @@ def main():
     tries = {"race": race, "signals": signals, "disk": disk}
     chosen = sys.argv[2:] or list(tries)
     bench = torture.Torture(sys.argv[1])
-    failed = False
+    told, failed = [], []
     try:
         bench.undisturbed()
         for name in chosen:
             try:
-                print(f"{name}: {tries[name](bench, random.Random(1))}")
+                told.append(f"{name}: {tries[name](bench, random.Random(1))}")
+                print(told[-1], flush=True)
             except torture.Failure as failure:
                 print(f"{name}: {failure}")
-                failed = True
+                failed.append(name)
     finally:
         bench.close()
-    print(f"crowd_run: {'failed' if failed else 'fine'}")
-    return failed
+    print(f"crowd_run: {'failed: ' + ', '.join(failed) if failed else 'fine: ' + '; '.join(told)}")
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

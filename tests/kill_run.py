@@ -10,8 +10,10 @@ committed step was lost and that it ends in the bits of the run that nothing dis
 random: SIGKILL at calls drawn so that at least --stage fall into every stage and --commit inside a
 commit; some are half-written files, some kill the resumed life too. every: at every call in turn.
 power: what the disk may look like after a loss of power, by the calls made until then: what was not
-synced is cut off, and names that were not synced are taken back. damage: after the kill one bit of
-the newest checkpoint is flipped: it is moved aside, the one before it is used, and status warns.
+synced is cut off, and names that were not synced are taken back. damage: after a kill behind a
+stage's first commit one bit of the newest checkpoint is flipped: it is moved aside, the one before it
+is used, and status warns; where there is none before it the run is refused, and goes on once
+--restart says that the stage may be done again.
 """
 import argparse
 import collections
@@ -26,6 +28,9 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import torture
 from power_loss import Disk
 
+COMMITTING = ["pretrain", "sft", "reward", "ppo"]  # the stages that make checkpoints
+COLUMNS = ["kills", "in a commit", "damaged", "fell back", "lost", "other bits", "failed"]
+
 
 class Trial:
     """One life killed at a call, perhaps the next one too, then one to the end. Its chances come
@@ -36,6 +41,7 @@ class Trial:
         self.chance = random.Random(f"{seed} {name}")
         self.action = self.chance.choice(["kill", "kill", "torn"])
         self.again = self.chance.random() < 0.25
+        self.seen = []  # of COLUMNS
 
     def threads(self):
         return self.chance.randint(1, 4)
@@ -58,36 +64,45 @@ class Trial:
         self.bench.finish(self.run, before, self.threads())
         shutil.rmtree(path)
 
-    def newest_checkpoint(self):
-        """Stage and folder of the newest checkpoint of the stage under way; None: there is none."""
-        for stage, left in torture.state_of(self.bench.path(self.run)).items():
-            if not left["finished"] and left["committed"]:
-                return stage, self.bench.path(self.run, stage, "checkpoints",
-                                              f"step-{left['committed']:06d}")
-        return None, None
+    def newest_checkpoint(self, before):
+        """Of the stage under way: its name, the folder, and the step of the one before, or 0."""
+        stage = next((name for name, left in before.items()
+                      if not left["finished"] and left["committed"]), None)
+        torture.demand(stage, "there is nothing to damage")
+        steps = torture.committed_steps(self.bench.path(self.run, stage))
+        return (stage, self.bench.path(self.run, stage, "checkpoints", f"step-{steps[-1]:06d}"),
+                steps[-2] if len(steps) > 1 else 0)
 
     def damage(self):
         path = self.bench.path(self.run)
         self.die()
-        stage, folder = self.newest_checkpoint()
         before = torture.state_of(path)
-        if stage:
-            flip_a_bit(os.path.join(folder, self.chance.choice(sorted(os.listdir(folder)))),
-                       self.chance)
-            older = torture.committed_steps(self.bench.path(self.run, stage))[:-1]
-            before[stage]["committed"] = older[-1] if older else 0
-        threads = self.threads()
-        status, errors = self.bench.life(self.run, threads)
-        torture.demand(status == 0, f"resuming: {status}: {torture.last_line(errors)}")
-        if stage:
-            aside = folder.replace("/step-", "/damaged-step-")
+        stage, folder, older = self.newest_checkpoint(before)
+        before[stage]["committed"] = older
+        flip_a_bit(os.path.join(folder, self.chance.choice(sorted(os.listdir(folder)))), self.chance)
+        self.seen.append("damaged")
+        aside = folder.replace("/step-", "/damaged-step-")
+        status, errors = self.bench.life(self.run, self.threads())
+        if status == 4 and not older:
+            self.restart(stage, torture.last_line(errors))
+        else:
+            torture.demand(status == 0, f"resuming: {status}: {torture.last_line(errors)}")
             torture.demand(os.path.isdir(aside), f"{stage}: the flipped bit was not noticed",
                            torture.OtherBits)
             torture.demand(os.path.relpath(aside, self.bench.folder) in self.bench.status(self.run),
                            "status does not warn of the damage")
-            shutil.rmtree(aside)
+            self.seen += ["fell back"] if older else []
+        shutil.rmtree(aside, ignore_errors=True)
         self.bench.check(self.run, before)
         shutil.rmtree(path)
+
+    def restart(self, stage, line):
+        """Nothing is left to go on from: no life begins anew unasked, one that is asked does."""
+        torture.demand(f"--restart {stage}" in line, f"it does not say what to do: {line}")
+        status, _ = self.bench.life(self.run, self.threads())
+        torture.demand(status == 4, f"refused once, the second time it is {status}")
+        status, errors = self.bench.life(self.run, self.threads(), begin=("--restart", stage))
+        torture.demand(status == 0, f"--restart {stage}: {status}: {torture.last_line(errors)}")
 
     def lose_power(self):
         path, trace = self.bench.path(self.run), self.bench.path(self.run + ".trace")
@@ -115,21 +130,20 @@ def flip_a_bit(path, chance):
         file.write(bytes([byte ^ (1 << bit % 8)]))
 
 
-def draw(chance, places, kills, per_stage, in_commit):
-    """Calls to kill at: first what is demanded, then anywhere. Numbers from 1."""
+def draw(chance, places, calls, asked):
+    """Of `calls` (numbers from 1) some to kill at: first what is demanded, then any."""
     chosen = []
-    for stage in torture.STAGES:
-        here = [i + 1 for i, place in enumerate(places) if place[0] == stage]
-        chosen += chance.choices(here, k=per_stage)
-    commit = [i + 1 for i, place in enumerate(places) if place[1]]
-    missing = in_commit - sum(places[at - 1][1] for at in chosen)
+    for stage in COMMITTING if asked.kind == "damage" else torture.STAGES:
+        chosen += chance.choices([at for at in calls if places[at - 1][0] == stage], k=asked.stage)
+    commit = [at for at in calls if places[at - 1][1]]
+    missing = asked.commit - sum(places[at - 1][1] for at in chosen)
     chosen += chance.choices(commit, k=max(missing, 0))
-    chosen += chance.choices(range(1, len(places) + 1), k=max(kills - len(chosen), 0))
+    chosen += chance.choices(calls, k=max(asked.kills - len(chosen), 0))
     return chosen
 
 
 def work(trials, places, kind, jobs, most):
-    """Tries them all, `jobs` at a time; prints the table; the number of failures."""
+    """Tries them all, `jobs` at a time; what became of them, stage by stage, and the failures."""
     rows = {name: collections.Counter() for name in torture.STAGES + ["between"]}
     failures = []
 
@@ -147,23 +161,19 @@ def work(trials, places, kind, jobs, most):
             row["other bits"] += isinstance(failure, torture.OtherBits)
             row["failed"] += 1
             failures.append(f"call {trial.at} ({stage}), {trial.action}: {failure}")
+        row.update(trial.seen)
 
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
         list(pool.map(one, trials))
-    print_table(rows)
+    return rows, failures
+
+
+def show(rows, failures):
+    print(f"{'stage':<10}" + "".join(f"{name:>13}" for name in COLUMNS))
+    for name, row in rows.items():
+        print(f"{name:<10}" + "".join(f"{row[column]:>13}" for column in COLUMNS))
     for failure in failures[:10]:
         print("  " + failure)
-    return len(failures)
-
-
-def print_table(rows):
-    columns = ["kills", "in a commit", "lost", "other bits", "failed"]
-    print(f"{'stage':<10}" + "".join(f"{name:>13}" for name in columns))
-    total = collections.Counter()
-    for name, row in rows.items():
-        print(f"{name:<10}" + "".join(f"{row[column]:>13}" for column in columns))
-        total.update(row)
-    print(f"{'all':<10}" + "".join(f"{total[column]:>13}" for column in columns))
 
 
 def plan(bench, asked, places):
@@ -172,7 +182,9 @@ def plan(bench, asked, places):
         numbers = [at for at in range(asked.first, len(places) + 1, asked.stride)
                    if not asked.torn or bench.calls[at - 1].kind == "write"]
     else:
-        numbers = draw(random.Random(asked.seed), places, asked.kills, asked.stage, asked.commit)
+        calls = torture.damageable(bench.calls, "undisturbed") if asked.kind == "damage" \
+            else range(1, len(places) + 1)
+        numbers = draw(random.Random(asked.seed), places, calls, asked)
     trials = [Trial(bench, f"{asked.kind}-{i}", at, asked.seed) for i, at in enumerate(numbers)]
     for trial in trials if asked.kind == "every" else []:
         trial.action, trial.again = "torn" if asked.torn else "kill", False
@@ -200,10 +212,17 @@ def main():
         places = torture.places(bench.calls, "undisturbed")
         trials = plan(bench, asked, places)
         print(f"{asked.kind}: {len(trials)} kills over the {len(places)} I/O calls of a run")
-        failures = work(trials, places, asked.kind, asked.jobs, asked.failures)
+        rows, failures = work(trials, places, asked.kind, asked.jobs, asked.failures)
     finally:
         bench.close()
-    print(f"kill_run {asked.kind}: {'fine' if failures == 0 else f'{failures} failures'}")
+    total = sum(rows.values(), collections.Counter())
+    if asked.kind == "damage" and not failures:
+        missed = [stage for stage in COMMITTING if rows[stage]["damaged"] < asked.stage]
+        failures += [f"{stage}: too few were damaged" for stage in missed]
+        failures += [] if total["fell back"] else ["none fell back"]
+    show({**rows, "all": total}, failures)
+    print(f"kill_run {asked.kind}: {'failed' if failures else 'fine'}: " +
+          ", ".join(f"{total[column]} {column}" for column in COLUMNS))
     return 1 if failures else 0
 
 

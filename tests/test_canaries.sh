@@ -7,7 +7,7 @@ source=$1 rlhf=$2
 out=$(mktemp)
 trap 'rm -f "$out"' EXIT
 
-# canary MISTAKE WORDS HARNESS...: the harness fails, and says WORDS.
+# canary MISTAKE WORDS KIND...: the harness gets as far as its kills, then fails, and says WORDS.
 canary() {
   local mistake=$1 words=$2
   shift 2
@@ -15,19 +15,23 @@ canary() {
     printf 'test_canaries: %s was not noticed\n' "$mistake"
     exit 1
   fi
-  if ! grep -qE "$words" "$out"; then
+  if ! grep -q "^$1: [0-9]* kills" "$out" || ! grep -qE "$words" "$out"; then
     printf 'test_canaries: %s: another failure than expected\n' "$mistake"
     tail -n 5 "$out"
     exit 1
   fi
+  noticed=$((noticed + 1))
 }
 
-/usr/bin/python3 "$source/tests/kill_run.py" "$rlhf" damage --kills 6 --stage 1 --commit 2 >"$out" || {
+noticed=0
+/usr/bin/python3 "$source/tests/kill_run.py" "$rlhf" damage --kills 8 --stage 2 --commit 2 >"$out" || {
   cat "$out"
   exit 1
 }
-canary fsync 'durable|committed|exit status' power --kills 12 --stage 1 --commit 6 --failures 1
+canary fsync 'resuming|durable|was committed' power --kills 12 --stage 1 --commit 6 --failures 1
+canary checkpoint-fsync 'resuming|was committed|other bits' power --kills 12 --stage 1 --commit 6 --failures 1
 canary checksum 'resuming|not noticed|other bits' damage --kills 12 --stage 1 --commit 6 --failures 1
 canary journal 'other bits|resuming' random --kills 30 --stage 1 --commit 20 --failures 1
 canary moments 'other bits' random --kills 30 --stage 1 --commit 20 --failures 1
-echo "test_canaries: fine"
+canary anew 'begun anew' random --kills 30 --stage 1 --commit 20 --failures 1
+echo "test_canaries: fine: none without a mistake, $noticed of $noticed mistakes noticed"

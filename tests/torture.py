@@ -1,7 +1,7 @@
 """What the harnesses that kill, starve and crowd whole runs share: a run so small that it takes well
 below a second, its fingerprint, the trace of its I/O calls, and what a death left committed.
 
-For tests/kill_run.py, tests/fault_run.py and tests/crowd_run.py.
+For tests/kill_run.py, tests/fault_run.py, tests/crowd_run.py and tests/soak_run.py.
 """
 import copy
 import hashlib
@@ -83,17 +83,19 @@ class Torture:
     def path(self, *names):
         return os.path.join(self.folder, *names)
 
-    def command(self, run, threads=1, extra=()):
-        return [self.rlhf, "run", "small.json", "--out", run, "--resume", "--set",
-                "checkpoint_seconds=0.000001", "--set", "check_room=false", "--set", f"threads={threads}", *extra]
+    def command(self, run, threads=1, extra=(), begin=("--resume",), seconds="0.000001"):
+        """A life of `run` that commits every so many seconds: by default each step."""
+        return [self.rlhf, "run", "small.json", "--out", run, *begin, "--set",
+                f"checkpoint_seconds={seconds}", "--set", "check_room=false",
+                "--set", f"threads={threads}", *extra]
 
     def environment(self, **variables):
         return {**os.environ, "OMP_WAIT_POLICY": "passive", **variables}
 
-    def life(self, run, threads=1, extra=(), **variables):
+    def life(self, run, threads=1, extra=(), begin=("--resume",), **variables):
         """One life of `run`: its exit status (negative: the signal it died of) and its errors."""
         try:
-            done = subprocess.run(self.command(run, threads, extra), cwd=self.folder,
+            done = subprocess.run(self.command(run, threads, extra, begin), cwd=self.folder,
                                   env=self.environment(**variables), stdin=subprocess.DEVNULL,
                                   stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
                                   timeout=TIMEOUT, check=False)
@@ -300,3 +302,16 @@ def places(calls, run):
             inside = renamed = False
     return result
 
+
+def damageable(calls, run):
+    """The calls, from 1, before which a death leaves a checkpoint of a stage under way: from behind
+    its first commit to its manifest."""
+    result, stage = [], None
+    for number, call in enumerate(calls, 1):
+        if stage:
+            result.append(number)
+        if call.kind == "rename":
+            found = re.fullmatch(re.escape(run) + r"/(\w+)/(checkpoints/step-\d+|manifest\.json)",
+                                 call.path)
+            stage = found.group(1) if found and "/" in found.group(2) else None if found else stage
+    return result
