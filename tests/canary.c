@@ -19,6 +19,8 @@ static int planted(const char *name)
 
 int __real_call_fsync(int descriptor);
 int __wrap_call_fsync(int descriptor);
+int __real_call_sync_folder(const char *path);
+int __wrap_call_sync_folder(const char *path);
 Status __real_checkpoint_newest(bool *found, char folder[PATH_TEXT], Manifest *manifest,
                                 int *damaged, const char *stage_folder);
 Status __wrap_checkpoint_newest(bool *found, char folder[PATH_TEXT], Manifest *manifest,
@@ -33,21 +35,33 @@ Status __wrap_network_read(Model *model, AdamW *moments, const char *folder, con
                            const Manifest *manifest);
 
 /* A file of a checkpoint that is being built. */
-static int in_checkpoint(int descriptor)
+static int in_checkpoint(const char *path)
+{
+    const char *folder = strstr(path, "/tmp-step-");
+    return folder != NULL && strchr(folder + 1, '/') != NULL;
+}
+
+static int descriptor_in_checkpoint(int descriptor)
 {
     char name[64], path[PATH_TEXT];
     snprintf(name, sizeof name, "/proc/self/fd/%d", descriptor);
     const ssize_t length = readlink(name, path, sizeof path - 1);
     path[length > 0 ? length : 0] = '\0';
-    return strstr(path, "/tmp-step-") != NULL;
+    return in_checkpoint(path);
 }
 
-/* No file is ever synced, or none of a checkpoint; folders are. */
+/* No file is ever synced, or none of a checkpoint. */
 int __wrap_call_fsync(int descriptor)
 {
-    const int left_out =
-        planted("fsync") || (planted("checkpoint-fsync") && in_checkpoint(descriptor));
-    return left_out ? 0 : __real_call_fsync(descriptor);
+    if (planted("fsync")) return 0;
+    if (planted("checkpoint-fsync") && descriptor_in_checkpoint(descriptor)) return 0;
+    return __real_call_fsync(descriptor);
+}
+
+/* A checkpoint's folder is not synced: its files are safe, their names are not. */
+int __wrap_call_sync_folder(const char *path)
+{
+    return planted("checkpoint-names") && in_checkpoint(path) ? 0 : __real_call_sync_folder(path);
 }
 
 /* Every checkpoint is ignored. */

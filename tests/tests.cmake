@@ -111,8 +111,9 @@ add_test(NAME hostile_files COMMAND /usr/bin/python3 ${CMAKE_SOURCE_DIR}/tests/t
   $<TARGET_FILE:hostile_reader> $<TARGET_FILE:rlhf>)
 add_executable(rlhf_canary scripts/rlhf/main.c tests/canary.c)
 target_link_libraries(rlhf_canary PRIVATE command)
-target_link_options(rlhf_canary PRIVATE -Wl,--wrap=call_fsync -Wl,--wrap=manifest_verify
-  -Wl,--wrap=io_log_cut -Wl,--wrap=network_read -Wl,--wrap=checkpoint_newest)
+target_link_options(rlhf_canary PRIVATE -Wl,--wrap=call_fsync -Wl,--wrap=call_sync_folder
+  -Wl,--wrap=manifest_verify -Wl,--wrap=io_log_cut -Wl,--wrap=network_read
+  -Wl,--wrap=checkpoint_newest)
 add_executable(rlhf_every_fault scripts/rlhf/main.c tests/every_fault.c)
 target_link_libraries(rlhf_every_fault PRIVATE command PkgConfig::HDF5)
 target_link_options(rlhf_every_fault PRIVATE -Wl,--wrap=memory_strikes -Wl,--wrap=fault_before
