@@ -199,7 +199,8 @@ def main():
     finally:
         bench.close()
     failures = len(tally.failures)
-    print(f"fault_run {asked.kind}: {'fine' if failures == 0 else f'{failures} failures'}")
+    print(f"fault_run {asked.kind}: {'failed' if failures else 'fine'}: {tally.judged} faults, "
+          f"{len(resumed.states)} different folders resumed, {failures} promises broken")
     return 1 if failures else 0
 
 
