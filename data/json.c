@@ -228,7 +228,8 @@ const char *json_key(Json value)
 
 Json json_first(Json container)
 {
-    return (Json){container.document, node(container)->child};
+    const cJSON *item = node(container);
+    return (Json){container.document, item != NULL ? item->child : NULL};
 }
 
 Json json_next(Json value)

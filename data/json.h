@@ -40,7 +40,7 @@ void json_free(JsonDocument *document);
 Json json_root(const JsonDocument *document);
 JsonKind json_kind(Json value);
 const char *json_key(Json value);            /* its name in the object around it, or NULL */
-Json json_first(Json container);             /* item == NULL at the end */
+Json json_first(Json container);             /* item == NULL at the end, and of no item */
 Json json_next(Json value);
 Json json_find(Json object, const char *key); /* item == NULL: absent */
 int json_count(Json container);
