@@ -1,6 +1,7 @@
 #include "data/tokenizer_private.h"
 
 #include <assert.h>
+#include <stdlib.h>
 #include <string.h>
 
 Status tokens_add(Tokens *tokens, int32_t id)
@@ -85,28 +86,40 @@ Status tokenizer_add_merge(Tokenizer *tokenizer, int32_t left, int32_t right)
     return status;
 }
 
-static int compare_words(const Texts *texts, int a, const char *b, size_t b_count)
+/* A word and its id, since qsort has no context to pass. */
+typedef struct Word {
+    const char *text;
+    size_t count;
+    int32_t id;
+} Word;
+
+static int order_bytes(const char *a, size_t a_count, const char *b, size_t b_count)
 {
-    size_t a_count;
-    const char *a_text = texts_at(texts, a, &a_count);
-    const int order = memcmp(a_text, b, a_count < b_count ? a_count : b_count);
+    const int order = memcmp(a, b, a_count < b_count ? a_count : b_count);
     return order != 0 ? order : (a_count > b_count) - (a_count < b_count);
 }
 
-/* Insertion sort: word lists are short, and qsort has no context to pass. */
-static void sort_words(Tokenizer *tokenizer)
+static int compare_words(const void *left, const void *right)
 {
-    for (int i = 0; i < tokenizer->token.count; i++) {
-        size_t count;
-        const char *word = texts_at(&tokenizer->token, i, &count);
-        int place = i;
-        while (place > 0 &&
-               compare_words(&tokenizer->token, tokenizer->sorted[place - 1], word, count) > 0) {
-            tokenizer->sorted[place] = tokenizer->sorted[place - 1];
-            place--;
-        }
-        tokenizer->sorted[place] = i;
+    const Word *a = left, *b = right;
+    const int order = order_bytes(a->text, a->count, b->text, b->count);
+    return order != 0 ? order : (a->id > b->id) - (a->id < b->id);
+}
+
+static Status sort_words(Tokenizer *tokenizer)
+{
+    const int count = tokenizer->token.count;
+    void *block;
+    TRY(memory_claim(&block, (size_t)count * sizeof(Word)));
+    Word *word = block;
+    for (int i = 0; i < count; i++) {
+        word[i].text = texts_at(&tokenizer->token, i, &word[i].count);
+        word[i].id = i;
     }
+    qsort(word, (size_t)count, sizeof *word, compare_words);
+    for (int i = 0; i < count; i++) tokenizer->sorted[i] = word[i].id;
+    memory_release(block);
+    return STATUS_OK;
 }
 
 Status tokenizer_words(Tokenizer **tokenizer, const char *const *words, int count)
@@ -120,13 +133,12 @@ Status tokenizer_words(Tokenizer **tokenizer, const char *const *words, int coun
     for (int i = 0; i < count && status == STATUS_OK; i++) {
         status = texts_add(&t->token, words[i], strlen(words[i]));
     }
+    if (status == STATUS_OK) status = sort_words(t);
     if (status != STATUS_OK) {
         tokenizer_free(t);
         *tokenizer = NULL;
-        return status;
     }
-    sort_words(t);
-    return STATUS_OK;
+    return status;
 }
 
 void tokenizer_free(Tokenizer *tokenizer)
@@ -194,7 +206,9 @@ static int32_t find_word(const Tokenizer *tokenizer, const char *word, size_t co
     int low = 0, high = tokenizer->token.count;
     while (low < high) {
         const int middle = (low + high) / 2;
-        const int order = compare_words(&tokenizer->token, tokenizer->sorted[middle], word, count);
+        size_t length;
+        const char *text = texts_at(&tokenizer->token, tokenizer->sorted[middle], &length);
+        const int order = order_bytes(text, length, word, count);
         if (order == 0) return tokenizer->sorted[middle];
         if (order < 0)
             low = middle + 1;

@@ -211,6 +211,38 @@ static void empty_text_and_small_vocabularies_are_refused(void **state)
     assert_fails(train(&tokenizer, "text", 256), STATUS_SETTINGS, "at least 257");
 }
 
+/* A stranger's list in descending order: 200 000 words one before the other are 20 000 million
+ * comparisons for who inserts each before the others. */
+static void a_long_list_in_the_wrong_order_is_read_at_once(void **state)
+{
+    (void)state;
+    enum { WORDS = 200000 };
+    Bytes text = {0}, line = {0};
+    Tokens tokens = {0};
+    Tokenizer *tokenizer;
+    assert_ok(bytes_text(&text, "{\"model\":{\"type\":\"WordLevel\",\"vocab\":{"));
+    for (int i = 0; i < WORDS; i++) {
+        assert_ok(bytes_print(&text, "\"w%06d\":%d,", WORDS - 1 - i, i));
+    }
+    assert_ok(bytes_print(&text, "\"<|endoftext|>\":%d}}}", WORDS));
+    assert_ok(io_publish(in("words.json"), text.data, text.count));
+    alarm(60); /* a hundredth of it is enough */
+    assert_ok(tokenizer_read(&tokenizer, in("words.json"), NULL));
+    alarm(0);
+    for (int i = 0; i < WORDS; i += 997) {
+        bytes_clear(&line);
+        tokens.count = 0;
+        assert_ok(bytes_print(&line, "w%06d", i));
+        assert_ok(tokenizer_encode(&tokens, tokenizer, line.data, line.count));
+        assert_int_equal(tokens.count, 1);
+        assert_int_equal(tokens.id[0], WORDS - 1 - i);
+    }
+    tokenizer_free(tokenizer);
+    tokens_free(&tokens);
+    bytes_free(&line);
+    bytes_free(&text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -225,6 +257,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(foreign_files_are_refused_with_a_place, make_folder,
                                         drop_folder),
         cmocka_unit_test(empty_text_and_small_vocabularies_are_refused),
+        cmocka_unit_test_setup_teardown(a_long_list_in_the_wrong_order_is_read_at_once, make_folder,
+                                        drop_folder),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
