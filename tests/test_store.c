@@ -448,6 +448,28 @@ static void a_reader_that_stands_still_is_started_again(void **state)
     store_content_free(&content);
 }
 
+/* A child that a hostile file has taken over may close the pipe and stay. */
+static bool fork_stays;
+
+static void stay_in_child(void)
+{
+    if (!fork_stays) return;
+    for (int descriptor = 0; descriptor < 64; descriptor++) close(descriptor);
+    for (;;) pause();
+}
+
+static void a_reader_that_closes_the_pipe_and_stays_is_killed(void **state)
+{
+    (void)state;
+    write_sample(in("a.h5"));
+    assert_int_equal(pthread_atfork(NULL, NULL, stay_in_child), 0);
+    fork_stays = true;
+    alarm(60); /* who waits for such a child waits for ever */
+    expect_refusal(sample[1], "its reader had to be killed, or memory ran out");
+    alarm(0);
+    fork_stays = false;
+}
+
 /* A dataset /x of float32 with these properties, unwritten; closes the properties. */
 static void add_dataset(hid_t file, int rank, const hsize_t *extent, hid_t properties)
 {
@@ -654,6 +676,7 @@ int main(void)
         IN_FOLDER(damaged_files_never_hurt_the_reader),
         IN_FOLDER(a_crash_while_reading_is_a_refusal_with_a_name),
         IN_FOLDER(a_reader_that_stands_still_is_started_again),
+        IN_FOLDER(a_reader_that_closes_the_pipe_and_stays_is_killed),
         IN_FOLDER(links_are_not_followed),
         IN_FOLDER(values_in_other_files_are_not_read),
         IN_FOLDER(unknown_filters_are_refused),

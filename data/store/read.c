@@ -107,6 +107,9 @@ static Status explain(const Child *child, int ending, const StoreRequest *reques
         return status_fail(STATUS_DATA, "the HDF5 library took more than %u s to read it",
                            request->seconds);
     }
+    if (WIFSIGNALED(ending) && WTERMSIG(ending) == SIGKILL) {
+        return status_fail(STATUS_DATA, "its reader had to be killed, or memory ran out");
+    }
     if (WIFSIGNALED(ending)) {
         return status_fail(STATUS_DATA, "the HDF5 library crashed on it (signal %d, %s)",
                            WTERMSIG(ending), strsignal(WTERMSIG(ending)));
@@ -126,7 +129,7 @@ static Status reap(Child *child, const StoreRequest *request, Status status)
         status = status_fail(STATUS_DATA, "there is more in it than it declares");
     }
     close(child->from);
-    if (!child->ended) kill(child->pid, SIGKILL);
+    kill(child->pid, SIGKILL); /* who only closed the pipe may live on; who has ended stays so */
     int ending = 0;
     while (waitpid(child->pid, &ending, 0) < 0 && errno == EINTR) {
     }
