@@ -222,11 +222,8 @@ static Status files_data_digest(Digest *digest, const Task *task)
     Digest each[sizeof paths / sizeof paths[0]] = {{0}};
     for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++) {
         if (paths[i][0] == '\0') continue;
-        Bytes bytes = {0};
-        const Status status = io_read(&bytes, paths[i], TEXT_CAP);
-        if (status == STATUS_OK) each[i] = digest_of(bytes.data, bytes.count);
-        bytes_free(&bytes);
-        TRY(status);
+        uint64_t count;
+        TRY(io_digest(&each[i], &count, paths[i], UINT64_MAX));
     }
     *digest = digest_of(each, sizeof each);
     return STATUS_OK;
