@@ -123,6 +123,16 @@ static bool log_is_open(const IoLog *log)
     return log->descriptor >= 0 && log->path[0] != '\0';
 }
 
+/* A log lies in a run's folder, which may be a stranger's: a link in it could name any file of
+ * ours, which would be written to or cut. */
+static Status open_log(int *descriptor, const char *path, int flags)
+{
+    *descriptor = call_open(path, flags | O_NOFOLLOW);
+    if (*descriptor >= 0) return STATUS_OK;
+    if (errno != ELOOP) return call_fail(STATUS_IO, path, "open");
+    return status_fail(STATUS_IO, "%s: a symbolic link, which is not followed for writing", path);
+}
+
 Status io_log_open(IoLog *log, const char *path, bool truncate)
 {
     *log = (IoLog){.descriptor = -1};
@@ -131,9 +141,8 @@ Status io_log_open(IoLog *log, const char *path, bool truncate)
                            sizeof log->path - 1);
     }
     const bool is_new = !io_exists(path);
-    const int descriptor =
-        call_open(path, O_WRONLY | O_CREAT | O_APPEND | (truncate ? O_TRUNC : 0));
-    if (descriptor < 0) return call_fail(STATUS_IO, path, "open");
+    int descriptor;
+    TRY(open_log(&descriptor, path, O_WRONLY | O_CREAT | O_APPEND | (truncate ? O_TRUNC : 0)));
     if (is_new && call_sync_folder(path) < 0) {
         const Status status = call_fail(STATUS_IO, path, "sync the folder");
         call_close(descriptor);
@@ -177,9 +186,8 @@ Status io_log_close(IoLog *log)
 
 Status io_log_cut(const char *path, uint64_t length)
 {
-    const int descriptor = call_open(path, O_WRONLY);
-    if (descriptor < 0) return call_fail(STATUS_IO, path, "open");
-
+    int descriptor;
+    TRY(open_log(&descriptor, path, O_WRONLY));
     Status status = STATUS_OK;
     struct stat facts;
     if (fstat(descriptor, &facts) < 0) {

@@ -215,6 +215,21 @@ static void a_log_grows_by_whole_records(void **state)
     assert_int_equal(fcntl(0, F_GETFD), input);
 }
 
+/* A stranger's run directory may link its journal to a file of ours. */
+static void a_log_is_not_written_through_a_link(void **state)
+{
+    (void)state;
+    IoLog log;
+    assert_ok(io_publish(in("profile"), "mine\n", 5));
+    assert_int_equal(symlink("profile", in("log")), 0);
+    const char *const said = "/log: a symbolic link, which is not followed for writing";
+    assert_fails(io_log_open(&log, in("log"), false), STATUS_IO, said);
+    assert_fails(io_log_open(&log, in("log"), true), STATUS_IO, said);
+    assert_ok(io_log_close(&log));
+    assert_fails(io_log_cut(in("log"), 0), STATUS_IO, said);
+    expect_content(in("profile"), "mine\n");
+}
+
 static void folders_are_made_listed_measured_and_removed(void **state)
 {
     (void)state;
@@ -355,6 +370,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(read_refuses_what_is_no_plain_file, make_folder,
                                         drop_folder),
         cmocka_unit_test_setup_teardown(a_log_grows_by_whole_records, make_folder, drop_folder),
+        cmocka_unit_test_setup_teardown(a_log_is_not_written_through_a_link, make_folder,
+                                        drop_folder),
         cmocka_unit_test_setup_teardown(folders_are_made_listed_measured_and_removed, make_folder,
                                         drop_folder),
         cmocka_unit_test_setup_teardown(a_lock_is_held_once_and_names_its_holder, make_folder,
