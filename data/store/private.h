@@ -64,9 +64,11 @@ Status gate_measure(size_t *bytes, const size_t *extent, const StoreField *field
 /* Puts the field's name in front. */
 Status gate_context(Status status, const StoreField *field);
 
-/* A file may declare this many times what it stores, and on top of it as much as small columns of
- * zeros, which pack better. */
+/* A dataset may declare this many times what it stores, a file that many times its own size, and
+ * on top of it as much as small columns of zeros, which pack better. Weights and columns of floats
+ * are not packed, so a whole file holds little more than its size. */
 #define STORE_RATIO_MAX ((size_t)1000)
+#define STORE_RATIO_FILE ((size_t)32)
 #define STORE_RATIO_FREE ((size_t)1 << 24)
 
 /* ---- child.c, reply.c, read.c ---- */

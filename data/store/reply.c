@@ -37,7 +37,7 @@ static size_t content_most(const StoreRequest *request)
 {
     const size_t packed = request->image->count;
     const size_t room = STORE_CONTENT_MAX - STORE_RATIO_FREE;
-    return STORE_RATIO_FREE + (packed < room / STORE_RATIO_MAX ? packed * STORE_RATIO_MAX : room);
+    return STORE_RATIO_FREE + (packed < room / STORE_RATIO_FILE ? packed * STORE_RATIO_FILE : room);
 }
 
 static Status receive_headers(StoreArray *arrays, size_t *total, const StoreSource *source,

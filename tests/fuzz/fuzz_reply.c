@@ -1,5 +1,6 @@
 /* The parent's side of the HDF5 gate: the bytes that a child, taken over by a hostile file, may
- * send. The first byte is the size of the file in KiB, the rest goes through the pipe. */
+ * send. The first byte is the size of the file in 32 KiB, up to what lets a target claim half of
+ * the memory it has; the rest goes through the pipe. */
 #include "tests/fuzz/fuzz.h"
 
 #include "data/store/private.h"
@@ -31,10 +32,12 @@ static Status receive(void *context, void *bytes, size_t count)
     return STATUS_OK;
 }
 
-/* Shapes as the schema allows, and every byte of every array there to be read: their sum. */
-static uint64_t check(const StoreContent *content)
+/* Shapes as the schema allows, no more than a file of this size holds, and every byte of every
+ * array there to be read: their sum. */
+static uint64_t check(const StoreContent *content, size_t size)
 {
     uint64_t sum = 0;
+    size_t total = 0;
     FUZZ_MUST(content->count == FIELDS);
     for (int i = 0; i < FIELDS; i++) {
         const StoreArray *array = &content->array[i];
@@ -46,6 +49,8 @@ static uint64_t check(const StoreContent *content)
             count *= array->extent[d];
         }
         FUZZ_MUST(array->count == count);
+        total += count * store_type_size(schema[i].type);
+        FUZZ_MUST(total <= STORE_RATIO_FREE + size * STORE_RATIO_FILE);
         const uint8_t *bytes = array->data;
         for (size_t b = 0; b < count * store_type_size(schema[i].type); b++) sum += bytes[b];
     }
@@ -55,14 +60,16 @@ static uint64_t check(const StoreContent *content)
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count)
 {
     if (count == 0) return 0;
-    Bytes image = {.count = (size_t)bytes[0] << 10};
+    Bytes image = {.count = (size_t)bytes[0] << 15};
     const StoreRequest request = {.image = &image, .schema = schema, .count = FIELDS};
     Pipe from = {bytes + 1, count - 1};
     const StoreSource source = {receive, &from};
     StoreContent content = {0};
     const Status status = store_collect(&content, &source, &request);
     FUZZ_MUST(status == STATUS_OK || status == STATUS_DATA || status == STATUS_FAILED);
-    if (status == STATUS_OK) FUZZ_MUST(check(&content) == check(&content));
+    if (status == STATUS_OK) {
+        FUZZ_MUST(check(&content, image.count) == check(&content, image.count));
+    }
     store_content_free(&content);
     return 0;
 }
