@@ -180,11 +180,16 @@ Status json_parse(JsonDocument **document, Status code, const char *name, const 
     return json_parse_line(document, code, name, 1, text, count);
 }
 
-Status json_read(JsonDocument **document, Status code, const char *path, size_t cap)
+Status json_read(JsonDocument **document, Status code, const char *path, size_t cap,
+                 const Digest *expected)
 {
     *document = NULL;
     Bytes text = {0};
     Status status = io_read(&text, path, cap);
+    if (status == STATUS_OK && expected != NULL &&
+        !digest_equal(digest_of(text.data, text.count), *expected)) {
+        status = status_fail(code, "%s: its hash is not the one in the manifest", path);
+    }
     if (status == STATUS_OK) status = json_parse(document, code, path, text.data, text.count);
     bytes_free(&text);
     return status;

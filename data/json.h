@@ -7,7 +7,7 @@
 #ifndef DATA_JSON_H
 #define DATA_JSON_H
 
-#include "data/memory.h"
+#include "data/io.h"
 #include "data/status.h"
 
 #include <stdbool.h>
@@ -33,8 +33,9 @@ Status json_parse(JsonDocument **document, Status code, const char *name, const 
 /* The same for one line of a file of many (JSONL): positions say line `line` of `name`. */
 Status json_parse_line(JsonDocument **document, Status code, const char *name, int line,
                        const char *text, size_t count);
-/* Reads a file of at most `cap` bytes and parses it. */
-Status json_read(JsonDocument **document, Status code, const char *path, size_t cap);
+/* Reads a file of at most `cap` bytes, of the digest `expected` (may be NULL), and parses it. */
+Status json_read(JsonDocument **document, Status code, const char *path, size_t cap,
+                 const Digest *expected);
 void json_free(JsonDocument *document);
 
 Json json_root(const JsonDocument *document);

@@ -32,6 +32,15 @@ const ManifestFile *manifest_find(const Manifest *manifest, const char *name)
     return NULL;
 }
 
+Status manifest_digest(const Digest **digest, const Manifest *manifest, const char *folder,
+                       const char *name)
+{
+    const ManifestFile *file = manifest_find(manifest, name);
+    *digest = file != NULL ? &file->digest : NULL;
+    if (file != NULL) return STATUS_OK;
+    return status_fail(STATUS_DATA, "%s/manifest.json: it does not name %s", folder, name);
+}
+
 Status manifest_add_known(Manifest *manifest, const char *name, uint64_t size, Digest digest)
 {
     if (!is_inside(name)) return status_fail(STATUS_DATA, "%.200s: not a name for a file", name);

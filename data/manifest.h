@@ -36,6 +36,10 @@ Status manifest_add(Manifest *manifest, const char *folder, const char *name);
 Status manifest_add_known(Manifest *manifest, const char *name, uint64_t size, Digest digest);
 const ManifestFile *manifest_find(const Manifest *manifest, const char *name); /* NULL: none */
 
+/* The digest of a file of `folder` that the manifest must name; else STATUS_DATA. */
+Status manifest_digest(const Digest **digest, const Manifest *manifest, const char *folder,
+                       const char *name);
+
 /* Publishes folder/manifest.json and fills manifest->own. */
 Status manifest_write(Manifest *manifest, const char *folder);
 /* Missing, broken or foreign: STATUS_DATA with the path. */

@@ -64,7 +64,7 @@ static Status read_lives(JsonDocument **document, Json *lives, const char *path)
     *document = NULL;
     *lives = (Json){0};
     if (!io_exists(path)) return STATUS_OK;
-    TRY(json_read(document, STATUS_DATA, path, lives_max));
+    TRY(json_read(document, STATUS_DATA, path, lives_max, NULL));
     return find_lives(lives, *document);
 }
 

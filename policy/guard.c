@@ -141,10 +141,11 @@ Status guard_read(Guard *guard, const char *folder, const char *name, const Mani
     *guard = (Guard){0};
     char file[128], path[PATH_TEXT];
     snprintf(file, sizeof file, "%s-guard.json", name);
-    if (manifest_find(manifest, file) == NULL) return STATUS_OK;
+    const ManifestFile *known = manifest_find(manifest, file);
+    if (known == NULL) return STATUS_OK;
     TRY(path_join(path, folder, file));
     JsonDocument *document = NULL;
-    TRY(json_read(&document, STATUS_DATA, path, GUARD_BYTES_MAX));
+    TRY(json_read(&document, STATUS_DATA, path, GUARD_BYTES_MAX, &known->digest));
     const Status status = parse(guard, json_root(document));
     json_free(document);
     return status;

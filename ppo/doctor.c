@@ -80,7 +80,7 @@ static Status open_settings(Examination *examination)
     char path[PATH_TEXT];
     JsonDocument *document;
     TRY(path_join(path, examination->run, "config.json"));
-    TRY(json_read(&document, STATUS_DATA, path, CONFIG_BYTES));
+    TRY(json_read(&document, STATUS_DATA, path, CONFIG_BYTES, NULL));
     const Status status = read_settings(&examination->settings, json_root(document));
     json_free(document);
     return status;

@@ -63,7 +63,7 @@ static Status read_task(TaskConfig *config, const char *run)
     char path[PATH_TEXT];
     JsonDocument *document;
     TRY(path_join(path, run, "config.json"));
-    TRY(json_read(&document, STATUS_DATA, path, CONFIG_BYTES));
+    TRY(json_read(&document, STATUS_DATA, path, CONFIG_BYTES, NULL));
     ConfigSection section = task_section;
     section.name = "";
     const ConfigTable table = {&section, 1};

@@ -63,12 +63,14 @@ static Status parse_state(PpoState *state, Json root)
     return json_get_number(&state->gold, root, "gold");
 }
 
-Status ppo_read_state(PpoState *state, const char *folder, int64_t step)
+Status ppo_read_state(PpoState *state, const char *folder, const Manifest *manifest, int64_t step)
 {
+    const Digest *expected;
+    TRY(manifest_digest(&expected, manifest, folder, "state.json"));
     char path[STAGE_PATH];
     TRY(path_join(path, folder, "state.json"));
     JsonDocument *document = NULL;
-    TRY(json_read(&document, STATUS_DATA, path, STATE_BYTES_MAX));
+    TRY(json_read(&document, STATUS_DATA, path, STATE_BYTES_MAX, expected));
     const Status status = parse_state(state, json_root(document));
     json_free(document);
     if (status == STATUS_OK && state->step != step) {
@@ -90,8 +92,9 @@ Status ppo_load_guards(PpoRun *run)
 Status ppo_load_state(PpoRun *run)
 {
     const Stage *stage = run->job->stage;
-    TRY(ppo_read_state(&run->state, stage->checkpoint, stage->step));
-    TRY(ppo_samples_read(run, stage->checkpoint));
+    const Manifest *manifest = &stage->checkpoint_manifest;
+    TRY(ppo_read_state(&run->state, stage->checkpoint, manifest, stage->step));
+    TRY(ppo_samples_read(run, stage->checkpoint, manifest));
     TRY(ppo_load_guards(run));
     run->last_checkpoint = run->state.step;
     return STATUS_OK;

@@ -98,7 +98,8 @@ void ppo_samples_layout(PpoRun *run, Arena *arena);
 /* Answers of the policy as it is after `step`; changes nothing that training reads. */
 Status ppo_samples_add(PpoRun *run, int64_t step);
 Status ppo_samples_write(const PpoRun *run, const char *folder);
-Status ppo_samples_read(PpoRun *run, const char *folder);
+/* From a checkpoint's folder, which `manifest` vouches for. */
+Status ppo_samples_read(PpoRun *run, const char *folder, const Manifest *manifest);
 
 /* ---- ppo_events.c ---- */
 
@@ -113,8 +114,8 @@ Status ppo_events_samples(const PpoRun *run, int64_t step);
 void ppo_note_best(PpoRun *run, int64_t step, const double *value);
 int64_t ppo_keep_every(const PpoJob *job);
 Status ppo_save(PpoRun *run);
-/* state.json of the checkpoint of `step`. */
-Status ppo_read_state(PpoState *state, const char *folder, int64_t step);
+/* state.json of the checkpoint of `step`, which `manifest` vouches for. */
+Status ppo_read_state(PpoState *state, const char *folder, const Manifest *manifest, int64_t step);
 /* Policy, critic, moments, state and samples from the checkpoint that stage_open found. */
 Status ppo_load_networks(PpoRun *run, AdamW *policy_moments, AdamW *critic_moments);
 /* What was skipped so far, once the updater is there; ppo_load_state does it. */

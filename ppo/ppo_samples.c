@@ -126,14 +126,16 @@ Status ppo_samples_write(const PpoRun *run, const char *folder)
     return status_context(status, "%s", path);
 }
 
-Status ppo_samples_read(PpoRun *run, const char *folder)
+Status ppo_samples_read(PpoRun *run, const char *folder, const Manifest *manifest)
 {
     PpoSamples *samples = &run->samples;
     if (samples->capacity == 0) return STATUS_OK;
     char path[STAGE_PATH];
+    const Digest *expected;
     SampleFile file;
+    TRY(manifest_digest(&expected, manifest, folder, samples_file));
     TRY(path_join(path, folder, samples_file));
-    TRY(sample_file_read(&file, path, tokenizer_vocabulary(run->tokenizer)));
+    TRY(sample_file_read(&file, path, expected, tokenizer_vocabulary(run->tokenizer)));
     const size_t n = (size_t)file.count;
     Status status = STATUS_OK;
     if (file.count > samples->capacity) {

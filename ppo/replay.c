@@ -129,7 +129,7 @@ static Status load_checkpoint(Replay *replay, int64_t step)
     Stage *stage = replay->job.stage;
     TRY(checkpoint_at(stage->checkpoint, &stage->checkpoint_manifest, stage->folder, step));
     TRY(check_checkpoint(replay));
-    TRY(ppo_read_state(&run->state, stage->checkpoint, step));
+    TRY(ppo_read_state(&run->state, stage->checkpoint, &stage->checkpoint_manifest, step));
     AdamW policy = {0}, critic = {0};
     model_free(&run->policy);
     model_free(&run->critic);
@@ -185,6 +185,8 @@ static Status check_place(const Replay *replay, int64_t step)
     return STATUS_OK;
 }
 
+/* Without the hash that a finished stage has of it: verify_files compares those, and here a changed
+ * file is to be told by the first number that does not follow. */
 Status replay_read_rollout(Replay *replay, int64_t step)
 {
     rollout_free(&replay->file);
@@ -326,7 +328,7 @@ static Status compare_checkpoint(Replay *replay)
     PpoState state;
     TRY(checkpoint_at(stage->checkpoint, &stage->checkpoint_manifest, stage->folder, step));
     TRY(check_checkpoint(replay));
-    TRY(ppo_read_state(&state, stage->checkpoint, step));
+    TRY(ppo_read_state(&state, stage->checkpoint, &stage->checkpoint_manifest, step));
     if (state.kl_coef != replay->run.state.kl_coef) {
         return status_fail(STATUS_BROKEN, "%s/state.json: kl_coef is %.17g, computed again %.17g",
                            stage->checkpoint, state.kl_coef, replay->run.state.kl_coef);

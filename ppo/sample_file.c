@@ -91,10 +91,10 @@ static Status take(SampleFile *file, int vocabulary)
     return take_answers(file, field);
 }
 
-Status sample_file_read(SampleFile *file, const char *path, int vocabulary)
+Status sample_file_read(SampleFile *file, const char *path, const Digest *expected, int vocabulary)
 {
     *file = (SampleFile){0};
-    TRY(store_read(&file->content, path, NULL, schema, FIELDS));
+    TRY(store_read(&file->content, path, expected, schema, FIELDS));
     const Status status = status_context(take(file, vocabulary), "%s", path);
     if (status != STATUS_OK) sample_file_free(file);
     return status;

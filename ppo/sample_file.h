@@ -20,8 +20,9 @@ typedef struct SampleFile {
 
 enum { SAMPLE_FORMAT_VERSION = 1 };
 
-/* Checked: version, lengths, offsets, ids below `vocabulary`. STATUS_DATA with path and cause. */
-Status sample_file_read(SampleFile *file, const char *path, int vocabulary);
+/* Checked: `expected` (may be NULL), version, lengths, offsets, ids below `vocabulary`. STATUS_DATA
+ * with path and cause. */
+Status sample_file_read(SampleFile *file, const char *path, const Digest *expected, int vocabulary);
 void sample_file_free(SampleFile *file); /* fine on a zeroed one */
 
 #endif

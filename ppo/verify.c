@@ -1,14 +1,12 @@
 #include "ppo/verify.h"
 
-#include "data/json.h"
 #include "data/prompts.h"
 #include "ppo/difference.h"
+#include "ppo/rollout_list.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-
-enum { LIST_BYTES_MAX = 1 << 28 };
 
 /* Damage is what is looked for here. */
 static Status broken(Status status)
@@ -29,39 +27,13 @@ static Status verify_file(VerifyReport *report, const ManifestFile *file, const 
     return STATUS_OK;
 }
 
-/* Entry of rollouts/manifest.json: the files are those of steps 1, 2, ... */
-static Status verify_listed(VerifyReport *report, Json entry, int64_t step, const char *folder)
+static Status verify_list(VerifyReport *report, Json files, int64_t steps, const char *folder)
 {
-    ManifestFile file = {0};
-    const char *name, *digest;
-    int64_t size;
-    TRY(json_get_text(&name, entry, "name"));
-    TRY(json_get_integer(&size, entry, "size"));
-    TRY(json_get_text(&digest, entry, "xxh3_128"));
-    snprintf(file.name, sizeof file.name, "%06" PRId64 ".h5", step);
-    if (strcmp(name, file.name) != 0) return json_fail(entry, "names %s, not %s", name, file.name);
-    if (size < 0 || !digest_parse(&file.digest, digest)) {
-        return json_fail(entry, "no size, or not 32 hex digits");
-    }
-    file.size = (uint64_t)size;
-    return verify_file(report, &file, folder);
-}
-
-static Status verify_list(VerifyReport *report, Json root, int64_t steps, const char *folder)
-{
-    int64_t version;
-    TRY(json_get_integer(&version, root, "format_version"));
-    if (version != PPO_LIST_VERSION) {
-        return json_fail(root, "format_version = %" PRId64 ": this program reads %d", version,
-                         PPO_LIST_VERSION);
-    }
-    const Json files = json_find(root, "files");
-    if (files.item == NULL || json_kind(files) != JSON_ARRAY) {
-        return json_fail(root, "files: no such array");
-    }
     int64_t step = 0;
     for (Json entry = json_first(files); entry.item != NULL; entry = json_next(entry)) {
-        TRY(verify_listed(report, entry, ++step, folder));
+        ManifestFile file;
+        TRY(rollout_list_entry(&file, entry, ++step));
+        TRY(verify_file(report, &file, folder));
     }
     if (step == steps) return STATUS_OK;
     return json_fail(files, "%" PRId64 " files for %" PRId64 " steps", step, steps);
@@ -69,12 +41,12 @@ static Status verify_list(VerifyReport *report, Json root, int64_t steps, const 
 
 static Status verify_rollout_files(VerifyReport *report, int64_t steps, const char *stage_folder)
 {
-    char folder[STAGE_PATH], path[STAGE_PATH];
-    JsonDocument *document = NULL;
+    char folder[STAGE_PATH];
+    JsonDocument *document;
+    Json files;
     TRY(path_join(folder, stage_folder, "rollouts"));
-    TRY(path_join(path, folder, "manifest.json"));
-    TRY(json_read(&document, STATUS_DATA, path, LIST_BYTES_MAX));
-    const Status status = verify_list(report, json_root(document), steps, folder);
+    TRY(rollout_list_open(&document, &files, folder));
+    const Status status = verify_list(report, files, steps, folder);
     json_free(document);
     return status;
 }

@@ -187,7 +187,7 @@ Status calibration_read(CalibrationFile *file, const char *run)
     char path[STAGE_PATH];
     TRY(path_join(path, run, "reward/calibration.json"));
     JsonDocument *document;
-    TRY(json_read(&document, STATUS_DATA, path, FILE_BYTES));
+    TRY(json_read(&document, STATUS_DATA, path, FILE_BYTES, NULL));
     const Status status = read_file(file, json_root(document));
     json_free(document);
     return status;

@@ -74,7 +74,7 @@ static Json read_card(JsonDocument **document, const char *run)
 {
     char path[128];
     snprintf(path, sizeof path, "%s/evaluate/scorecard.json", run);
-    assert_ok(json_read(document, STATUS_DATA, path, 1 << 20));
+    assert_ok(json_read(document, STATUS_DATA, path, 1 << 20, NULL));
     return json_root(*document);
 }
 
@@ -159,7 +159,7 @@ static void the_judge_is_told_on_the_scale_of_its_loss(void **state)
     JsonDocument *document, *other;
     const Json card = read_card(&document, run);
     snprintf(path, sizeof path, "%s/reward/calibration.json", run);
-    assert_ok(json_read(&other, STATUS_DATA, path, 1 << 20));
+    assert_ok(json_read(&other, STATUS_DATA, path, 1 << 20, NULL));
     static const char *const keys[] = {"pairs", "accuracy", "gold_accuracy", "ceiling",
                                        "nll",   "ece",      "brier"};
     for (int k = 0; k < 7; k++) {

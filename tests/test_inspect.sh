@@ -96,6 +96,12 @@ with h5py.File("b/ppo/rollouts/000002.h5", "r+") as file:
     file["rollout/gold"][...] = float("nan")
     open("long", "w").write(str(long))
 PYTHON
+expect 4 inspect b --step 2
+says err "b/ppo/rollouts/000002.h5: hash is "
+expect 4 export b rollouts -o -
+says err "b/ppo/rollouts/000002.h5: hash is "
+expect 0 inspect b --step 1
+rm b/ppo/rollouts/manifest.json # as in a stage that is still at work
 sample=$(cat long)
 for form in "" --csv --json; do
   for words in "" "--sample $sample"; do
@@ -120,6 +126,7 @@ PYTHON
 cp -r a c
 /usr/bin/python3 -c 'import h5py
 with h5py.File("c/ppo/rollouts/000001.h5", "r+") as file: file["rollout/gold"][...] = 0.1'
+rm c/ppo/rollouts/manifest.json
 expect 0 inspect c --step 1 --json
 /usr/bin/python3 -c 'import json, statistics
 samples = json.load(open("out"))["samples"]

@@ -365,6 +365,36 @@ static void control_and_direction_characters_are_escaped(void **state)
     bytes_free(&out);
 }
 
+/* What is not there holds nothing: a reader need not ask twice. */
+static void what_is_absent_has_no_members(void **state)
+{
+    (void)state;
+    JsonDocument *document = parsed("{\"empty\": []}");
+    const Json absent = json_find(json_root(document), "lives");
+    assert_null(absent.item);
+    assert_null(json_first(absent).item);
+    assert_null(json_find(absent, "lives").item);
+    assert_int_equal(json_count(absent), 0);
+    assert_null(json_first(json_find(json_root(document), "empty")).item);
+    json_free(document);
+}
+
+static void a_file_is_parsed_only_with_its_hash(void **state)
+{
+    (void)state;
+    char folder[64], path[128];
+    test_folder(folder);
+    snprintf(path, sizeof path, "%s/a.json", folder);
+    assert_ok(io_publish(path, "{}", 2));
+    JsonDocument *document;
+    const Digest own = digest_of("{}", 2), other = digest_of("{]", 2);
+    assert_ok(json_read(&document, STATUS_DATA, path, 2, &own));
+    json_free(document);
+    assert_fails(json_read(&document, STATUS_DATA, path, 2, &other), STATUS_DATA,
+                 "a.json: its hash is not the one in the manifest");
+    assert_null(document);
+}
+
 static void memory_may_run_out_at_any_call(void **state)
 {
     (void)state;
@@ -401,6 +431,8 @@ int main(void)
         cmocka_unit_test(what_is_written_reads_back),
         cmocka_unit_test(differences_are_told_by_name),
         cmocka_unit_test(control_and_direction_characters_are_escaped),
+        cmocka_unit_test(what_is_absent_has_no_members),
+        cmocka_unit_test(a_file_is_parsed_only_with_its_hash),
         cmocka_unit_test(memory_may_run_out_at_any_call),
     };
     return cmocka_run_group_tests_name("json", tests, NULL, NULL);

@@ -3,10 +3,12 @@
 #include "data/preference.h"
 #include "data/prompts.h"
 #include "data/rollout.h"
+#include "ppo/rollout_list.h"
 #include "scripts/rlhf/command_list.h"
 #include "scripts/rlhf/run.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 typedef struct Export {
@@ -115,10 +117,10 @@ static Status rollout_row(Export *export, const Rollout *rollout, int index)
     return bytes_text(&export->text, "\n");
 }
 
-static Status export_rollout_file(Export *export, const char *path)
+static Status export_rollout_file(Export *export, const char *path, const Digest *expected)
 {
     RolloutFile file = {0};
-    Status status = rollout_read(&file, path, NULL, tokenizer_vocabulary(export->tokenizer));
+    Status status = rollout_read(&file, path, expected, tokenizer_vocabulary(export->tokenizer));
     for (int i = 0; status == STATUS_OK && i < file.rollout.count; i++) {
         status = rollout_row(export, &file.rollout, i);
     }
@@ -126,25 +128,35 @@ static Status export_rollout_file(Export *export, const char *path)
     return status;
 }
 
+static Status export_rollout_files(Export *export, const char *folder, const Texts *names,
+                                   const RolloutList *list)
+{
+    for (int i = 0; i < names->count; i++) {
+        char file[128], path[STAGE_PATH];
+        size_t count;
+        const char *name = texts_at(names, i, &count);
+        if (count < 3 || memcmp(name + count - 3, ".h5", 3) != 0) continue;
+        snprintf(file, sizeof file, "%.*s", (int)(count < 100 ? count : 100), name);
+        TRY(path_join(path, folder, file));
+        TRY(export_rollout_file(export, path, rollout_list_digest(list, strtoll(file, NULL, 10))));
+    }
+    return STATUS_OK;
+}
+
 static Status export_rollouts(Export *export)
 {
     char folder[STAGE_PATH];
     Texts names = {0};
+    RolloutList list = {0};
     TRY(path_join(folder, export->run, "ppo/rollouts"));
     if (!io_exists(folder)) {
         return status_fail(STATUS_DATA, "%s: missing; run: rlhf ppo %s", folder, export->run);
     }
     TRY(stage_read_tokenizer(&export->tokenizer, export->run, "sft"));
     Status status = io_list(&names, folder);
-    for (int i = 0; i < names.count && status == STATUS_OK; i++) {
-        char file[128], path[STAGE_PATH];
-        size_t count;
-        const char *name = texts_at(&names, i, &count);
-        if (count < 3 || memcmp(name + count - 3, ".h5", 3) != 0) continue;
-        snprintf(file, sizeof file, "%.*s", (int)(count < 100 ? count : 100), name);
-        status = path_join(path, folder, file);
-        if (status == STATUS_OK) status = export_rollout_file(export, path);
-    }
+    if (status == STATUS_OK) status = rollout_list_read(&list, folder);
+    if (status == STATUS_OK) status = export_rollout_files(export, folder, &names, &list);
+    rollout_list_free(&list);
     texts_free(&names);
     return status;
 }

@@ -1,6 +1,7 @@
 #include "scripts/rlhf/rollout_of_run.h"
 
 #include "data/prompts.h"
+#include "ppo/rollout_list.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -61,11 +62,10 @@ static Status print_steps(Bytes *text, const StepList *steps)
     return STATUS_OK;
 }
 
-static Status find_step(char path[STAGE_PATH], const StepList *steps, const char *run, int64_t step)
+static Status find_step(char path[STAGE_PATH], const StepList *steps, const char *folder,
+                        int64_t wanted)
 {
-    char folder[STAGE_PATH], name[32];
-    const int64_t wanted = step > 0 ? step : steps->step[steps->count - 1];
-    TRY(rollout_folder(folder, run));
+    char name[32];
     snprintf(name, sizeof name, "%06lld.h5", (long long)wanted);
     TRY(path_join(path, folder, name));
     if (io_exists(path)) return STATUS_OK;
@@ -79,12 +79,17 @@ static Status find_step(char path[STAGE_PATH], const StepList *steps, const char
     return status;
 }
 
-static Status find_file(char path[STAGE_PATH], const char *run, int64_t step)
+/* The rollouts of `step`, of the last one where it is 0, checked where they have a hash. */
+static Status read_step(RolloutFile *file, const char *folder, const StepList *steps, int64_t step,
+                        int vocabulary)
 {
-    StepList steps = {0};
-    Status status = rollout_steps(&steps, run);
-    if (status == STATUS_OK) status = find_step(path, &steps, run, step);
-    memory_release(steps.step);
+    char path[STAGE_PATH];
+    RolloutList list;
+    const int64_t wanted = step > 0 ? step : steps->step[steps->count - 1];
+    TRY(find_step(path, steps, folder, wanted));
+    TRY(rollout_list_read(&list, folder));
+    const Status status = rollout_read(file, path, rollout_list_digest(&list, wanted), vocabulary);
+    rollout_list_free(&list);
     return status;
 }
 
@@ -127,11 +132,17 @@ static Status measure_gaps(RunRollout *view)
 
 static Status read_view(RunRollout *view, int64_t step)
 {
-    char path[STAGE_PATH];
-    TRY(find_file(path, view->run, step));
+    char folder[STAGE_PATH];
+    StepList steps = {0};
+    TRY(rollout_folder(folder, view->run));
     TRY(stage_read_tokenizer(&view->tokenizer, view->run, "sft"));
-    TRY(rollout_read(&view->file, path, NULL, tokenizer_vocabulary(view->tokenizer)));
-    return measure_gaps(view);
+    Status status = rollout_steps(&steps, view->run);
+    if (status == STATUS_OK) {
+        status =
+            read_step(&view->file, folder, &steps, step, tokenizer_vocabulary(view->tokenizer));
+    }
+    memory_release(steps.step);
+    return status == STATUS_OK ? measure_gaps(view) : status;
 }
 
 Status run_rollout_open(RunRollout *view, const char *run, int64_t step)

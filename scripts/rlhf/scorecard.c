@@ -90,7 +90,7 @@ Status scorecard_read(Scorecard *card, const char *run)
     char path[STAGE_PATH];
     TRY(path_join(path, run, "evaluate/scorecard.json"));
     JsonDocument *document;
-    TRY(json_read(&document, STATUS_DATA, path, SCORECARD_BYTES));
+    TRY(json_read(&document, STATUS_DATA, path, SCORECARD_BYTES, NULL));
     const Status status = read_card(card, json_root(document));
     json_free(document);
     return status;

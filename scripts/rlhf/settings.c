@@ -116,7 +116,7 @@ static Status apply(Settings *settings, JsonDocument *document)
 Status settings_read(Settings *settings, const char *path)
 {
     JsonDocument *document;
-    TRY(json_read(&document, STATUS_SETTINGS, path, SETTINGS_BYTES));
+    TRY(json_read(&document, STATUS_SETTINGS, path, SETTINGS_BYTES, NULL));
     return apply(settings, document);
 }
 

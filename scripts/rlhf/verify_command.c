@@ -61,8 +61,9 @@ static Status add_kernel(Status status, const char *run)
     snprintf(reason, sizeof reason, "%s", status_message());
     snprintf(path, sizeof path, "%s/run.json", run);
     JsonDocument *document = NULL;
-    const bool other = json_read(&document, STATUS_DATA, path, LIVES_BYTES_MAX) == STATUS_OK &&
-                       other_kernel(kernel, json_find(json_root(document), "lives"));
+    const bool other =
+        json_read(&document, STATUS_DATA, path, LIVES_BYTES_MAX, NULL) == STATUS_OK &&
+        other_kernel(kernel, json_find(json_root(document), "lives"));
     json_free(document);
     status = status_fail(STATUS_BROKEN, "%s", reason);
     if (!other) return status;

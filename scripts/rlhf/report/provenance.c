@@ -128,7 +128,7 @@ static void print_lives_of(Page *page, const ReportRun *run, char kernel[KERNEL_
     char path[STAGE_PATH];
     JsonDocument *document;
     if (path_join(path, run->path, "run.json") != STATUS_OK ||
-        json_read(&document, STATUS_DATA, path, LIVES_BYTES) != STATUS_OK) {
+        json_read(&document, STATUS_DATA, path, LIVES_BYTES, NULL) != STATUS_OK) {
         page_print(page, "<tr><th>");
         page_string(page, run->name);
         page_print(page, "</th><td colspan=\"%d\" class=\"none\">", LIFE_KEYS);
