@@ -12,7 +12,8 @@ Status stage_path(char *path, const Stage *stage, const char *file)
     return path_join(path, stage->folder, file);
 }
 
-Status input_network(Model *model, const char *run, const char *stage, const char *name)
+Status input_network(Model *model, const char *run, const char *stage, const char *name,
+                     const ModelShape *expected)
 {
     char file[128], folder[STAGE_PATH];
     snprintf(file, sizeof file, "%s.h5", name);
@@ -21,7 +22,7 @@ Status input_network(Model *model, const char *run, const char *stage, const cha
 
     Manifest manifest = {0};
     TRY(manifest_read(&manifest, folder));
-    return network_read(model, NULL, folder, name, &manifest);
+    return network_read(model, NULL, folder, name, &manifest, expected);
 }
 
 Status input_copy_tokenizer(const Stage *stage, const char *from)

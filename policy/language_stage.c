@@ -37,9 +37,10 @@ static Status start(Loop *loop)
 {
     LanguageStage *job = loop->job;
     if (job->stage->resumed) {
+        const ModelShape shape = job->model.shape;
         model_free(&job->model);
         TRY(network_read(&job->model, &loop->moments, job->stage->checkpoint, "policy",
-                         &job->stage->checkpoint_manifest));
+                         &job->stage->checkpoint_manifest, &shape));
     }
     TRY(cut_held_out(loop));
     const BlockPlan *plan = &loop->held_out;

@@ -5,6 +5,7 @@
 
 #include <assert.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -218,8 +219,9 @@ static const int64_t shape_limit[CAUSAL + 1] = {1 << 10, 1 << 10, 1 << 16, 1 << 
 typedef struct Reader {
     const char *folder, *name;
     const Manifest *manifest;
-    char path[PATH_TEXT]; /* of the current file */
-    const Digest *digest; /* of it; NULL: not known */
+    const ModelShape *expected; /* NULL: any */
+    char path[PATH_TEXT];       /* of the current file */
+    const Digest *digest;       /* of it; NULL: not known */
     Model *model;
     AdamW *adamw;   /* NULL: not asked for */
     Tensor *tensor; /* (tensors) */
@@ -252,6 +254,10 @@ static Status check_size(Reader *reader, size_t parameters)
         TRY(reader_turn(&found, reader, part));
         if (!found) break;
         TRY(io_size(&bytes, reader->path));
+        if (bytes > STORE_FILE_MAX) { /* a hole as well: it is never read, so it holds nothing */
+            return status_fail(STATUS_DATA, "%s: %" PRIu64 " bytes, at most %zu", reader->path,
+                               bytes, STORE_FILE_MAX);
+        }
         total += bytes;
     }
     TRY(reader_turn(&found, reader, 0));
@@ -300,6 +306,31 @@ static Status shape_from(ModelShape *shape, const StoreContent *content)
     return STATUS_OK;
 }
 
+static Status check_number(const char *what, int found, int wanted)
+{
+    if (found == wanted) return STATUS_OK;
+    return status_fail(STATUS_DATA, "%s is %d, not %d", what, found, wanted);
+}
+
+static Status check_expected(const ModelShape *shape, const ModelShape *expected)
+{
+    static const char *const kind[] = {"a language model", "a reward model", "a critic"};
+    const int found[] = {shape->layers, shape->heads, shape->channels, shape->positions,
+                         shape->vocabulary};
+    const int wanted[] = {expected->layers, expected->heads, expected->channels,
+                          expected->positions, expected->vocabulary};
+    if (shape->head != expected->head) {
+        return status_fail(STATUS_DATA, "it is %s, not %s", kind[shape->head],
+                           kind[expected->head]);
+    }
+    for (int i = LAYERS; i <= VOCABULARY; i++) {
+        if (wanted[i] == 0) continue;
+        TRY(check_number(shape_schema[i].attribute, found[i], wanted[i]));
+    }
+    const bool any = expected->head == HEAD_SCORE && !expected->causal;
+    return any ? STATUS_OK : check_number(shape_schema[CAUSAL].attribute, shape->causal, true);
+}
+
 /* Makes the model that the first file describes, its weights still zero. */
 static Status read_shape(Reader *reader)
 {
@@ -310,6 +341,12 @@ static Status read_shape(Reader *reader)
     if (content.array[GAIN].present) gain = (float)*(const double *)content.array[GAIN].data;
     if (content.array[BIAS].present) bias = (float)*(const double *)content.array[BIAS].data;
     Status status = shape_from(&shape, &content);
+    if (status == STATUS_OK && reader->expected != NULL) {
+        status = check_expected(&shape, reader->expected);
+    }
+    if (status == STATUS_OK && !(isfinite(gain) && isfinite(bias))) {
+        status = status_fail(STATUS_DATA, "reward_gain or reward_bias is not finite");
+    }
     store_content_free(&content);
     TRY(status_context(status, "%s", reader->path));
     TRY(check_size(reader, model_parameters(shape)));
@@ -344,6 +381,20 @@ static Status reader_schema(Reader *reader)
     return STATUS_OK;
 }
 
+/* A number that is none would be found by the first step that computes with it, which then blames
+ * the data; one that is negative in v makes such a number. */
+static Status check_values(const Reader *reader, const char *name, const StoreArray *array,
+                           bool may_be_negative)
+{
+    const float *value = array->data;
+    for (size_t i = 0; i < array->count; i++) {
+        if (isfinite(value[i]) && (may_be_negative || value[i] >= 0.0F)) continue;
+        return status_fail(STATUS_DATA, "%s: %s: value %zu is %g", reader->path, name, i,
+                           (double)value[i]);
+    }
+    return STATUS_OK;
+}
+
 static Status take_moments(Reader *reader, const StoreArray array[3])
 {
     AdamW *adamw = reader->adamw;
@@ -354,10 +405,26 @@ static Status take_moments(Reader *reader, const StoreArray array[3])
             STATUS_DATA, "%s: /adam: slices of %zu and %zu, with %zu of %zu still to come",
             reader->path, count, array[1].count, adamw->count - reader->moments, adamw->count);
     }
+    TRY(check_values(reader, "/adam/m", &array[0], true));
+    TRY(check_values(reader, "/adam/v", &array[1], false));
+    const int64_t step = *(const int64_t *)array[2].data;
+    if (step < 0) {
+        return status_fail(STATUS_DATA, "%s: /adam: step is %" PRId64, reader->path, step);
+    }
     memcpy(adamw->m + reader->moments, array[0].data, count * sizeof *adamw->m);
     memcpy(adamw->v + reader->moments, array[1].data, count * sizeof *adamw->v);
-    adamw->step = *(const int64_t *)array[2].data;
+    adamw->step = step;
     reader->moments += count;
+    return STATUS_OK;
+}
+
+static Status take_tensor(Reader *reader, int index, const StoreArray *array)
+{
+    const Tensor *tensor = &reader->tensor[index];
+    if (!array->present) return STATUS_OK;
+    TRY(check_values(reader, tensor->name, array, true));
+    memcpy(reader->model->flat + tensor->start, array->data, tensor->size * sizeof(float));
+    reader->found[index] = true;
     return STATUS_OK;
 }
 
@@ -366,15 +433,13 @@ static Status read_part(Reader *reader)
     StoreContent content = {0};
     const int fields = reader->tensors + (reader->adamw != NULL ? 3 : 0);
     TRY(store_read(&content, reader->path, reader->digest, reader->field, fields));
-    for (int i = 0; i < reader->tensors; i++) {
-        const Tensor *tensor = &reader->tensor[i];
-        if (!content.array[i].present) continue;
-        memcpy(reader->model->flat + tensor->start, content.array[i].data,
-               tensor->size * sizeof(float));
-        reader->found[i] = true;
-    }
     Status status = STATUS_OK;
-    if (reader->adamw != NULL) status = take_moments(reader, content.array + reader->tensors);
+    for (int i = 0; i < reader->tensors && status == STATUS_OK; i++) {
+        status = take_tensor(reader, i, &content.array[i]);
+    }
+    if (status == STATUS_OK && reader->adamw != NULL) {
+        status = take_moments(reader, content.array + reader->tensors);
+    }
     store_content_free(&content);
     return status;
 }
@@ -409,10 +474,14 @@ static Status read_all(Reader *reader)
 }
 
 Status network_read(Model *model, AdamW *adamw, const char *folder, const char *name,
-                    const Manifest *manifest)
+                    const Manifest *manifest, const ModelShape *expected)
 {
-    Reader reader = {
-        .folder = folder, .name = name, .manifest = manifest, .model = model, .adamw = adamw};
+    Reader reader = {.folder = folder,
+                     .name = name,
+                     .manifest = manifest,
+                     .expected = expected,
+                     .model = model,
+                     .adamw = adamw};
     *model = (Model){0};
     if (adamw != NULL) *adamw = (AdamW){0};
     const Status status = read_all(&reader);

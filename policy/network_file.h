@@ -23,8 +23,11 @@ Status network_write_parts(char names[][128], int *count, const char *folder, co
                            const Model *model, const AdamW *adamw, int32_t end, size_t bytes);
 
 /* Makes *model (zeroed or freed) out of folder/NAME.h5, files checked against `manifest` where it
- * is not NULL; `adamw` NULL: weights only. What is missing or of another shape: STATUS_DATA. */
+ * is not NULL; `adamw` NULL: weights only. Who goes on to use the network with ids, sequences or
+ * moments of other files says in `expected` what it must be; NULL is anything, as is in it a size
+ * of 0, and for a reward model `causal` false (the other two always are). What is missing, of
+ * another shape or not finite: STATUS_DATA, e.g. "runs/a/sft/policy.h5: n_embd is 96, not 64". */
 Status network_read(Model *model, AdamW *adamw, const char *folder, const char *name,
-                    const Manifest *manifest);
+                    const Manifest *manifest, const ModelShape *expected);
 
 #endif

@@ -60,15 +60,6 @@ static void demonstrations_free(Demonstrations *demonstrations)
 
 /* ---- what the stage reads ---- */
 
-static Status read_policy(Model *model, const char *run)
-{
-    TRY(input_network(model, run, "pretrain", "policy"));
-    if (!model->shape.causal || model->shape.head != HEAD_LANGUAGE) {
-        return status_fail(STATUS_DATA, "%s/pretrain/policy.h5: not a language model", run);
-    }
-    return STATUS_OK;
-}
-
 static Status read_demonstrations(Demonstrations *demonstrations, const Task *task,
                                   const Tokenizer *tokenizer, int positions)
 {
@@ -182,13 +173,9 @@ static Status draw_demonstrations(void *context, LanguageBatch *batch, int64_t s
 static Status prepare(LanguageStage *language, Demonstrations *demonstrations,
                       Tokenizer **tokenizer, const SftJob *job)
 {
-    TRY(read_policy(&language->model, job->stage->run));
     TRY(stage_read_tokenizer(tokenizer, job->stage->run, "pretrain"));
-    if (tokenizer_vocabulary(*tokenizer) != language->model.shape.vocabulary) {
-        return status_fail(STATUS_DATA, "%s/pretrain: tokenizer.json has %d ids, policy.h5 %d",
-                           job->stage->run, tokenizer_vocabulary(*tokenizer),
-                           language->model.shape.vocabulary);
-    }
+    const ModelShape expected = {.vocabulary = tokenizer_vocabulary(*tokenizer)};
+    TRY(input_network(&language->model, job->stage->run, "pretrain", "policy", &expected));
     TRY(read_demonstrations(demonstrations, job->task, *tokenizer,
                             language->model.shape.positions));
     TRY(measure_floor(&language->own_value, job->task, &demonstrations->held_out, *tokenizer));

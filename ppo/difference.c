@@ -100,7 +100,8 @@ Status difference_network(const char *folder, const char *name, const Manifest *
 {
     Model found = {0};
     AdamW moments = {0};
-    Status status = network_read(&found, adamw != NULL ? &moments : NULL, folder, name, manifest);
+    Status status =
+        network_read(&found, adamw != NULL ? &moments : NULL, folder, name, manifest, NULL);
     if (status == STATUS_OK) {
         status = compare_network(folder, name, &found, &moments, model, adamw);
     }

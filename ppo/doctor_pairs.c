@@ -3,7 +3,7 @@
 #include "data/memory.h"
 #include "data/path.h"
 #include "data/preference.h"
-#include "policy/network_file.h"
+#include "policy/inputs.h"
 #include "reward/bradley_terry.h"
 #include "reward/calibration.h"
 #include "reward/reward_model.h"
@@ -15,11 +15,19 @@
 
 enum { TRAIN, HELD_OUT, PAIRS_MAX = 4000 };
 
-static Status read_comparisons(Preferences *all, const char *run)
+/* With ids below `vocabulary`; their hash counts from when the stage has published them. */
+static Status read_comparisons(Preferences *all, const char *run, int vocabulary)
 {
-    char path[PATH_TEXT];
-    TRY(path_join(path, run, "label/comparisons.h5"));
-    return preferences_read(all, path, NULL, INT_MAX);
+    char path[PATH_TEXT], manifest[PATH_TEXT];
+    Digest digest;
+    TRY(path_join(manifest, run, "label/manifest.json"));
+    const bool published = io_exists(manifest);
+    if (published) {
+        TRY(stage_input(path, &digest, run, "label", "comparisons.h5"));
+    } else {
+        TRY(path_join(path, run, "label/comparisons.h5"));
+    }
+    return preferences_read(all, path, published ? &digest : NULL, vocabulary);
 }
 
 static double tokens_of(const Sequences *answers, int i)
@@ -50,7 +58,7 @@ Status doctor_view_labels(LabelView *view, const char *run)
 {
     Preferences all = {0};
     *view = (LabelView){0};
-    const Status status = read_comparisons(&all, run);
+    const Status status = read_comparisons(&all, run, INT_MAX); /* tokens are only counted */
     if (status == STATUS_OK) view_labels(view, &all);
     preferences_free(&all);
     return status;
@@ -194,9 +202,8 @@ static Status view_judge(JudgeView *view, Judged *held_out, Judged *trained, con
 
 static Status read_model(Model *model, const char *run)
 {
-    char folder[PATH_TEXT];
-    TRY(path_join(folder, run, "reward"));
-    TRY(network_read(model, NULL, folder, "model", NULL));
+    const ModelShape expected = {.head = HEAD_SCORE};
+    TRY(input_network(model, run, "reward", "model", &expected));
     model->reward_gain = 1.0F; /* the scale of its confidence is the one it was trained on */
     model->reward_bias = 0.0F;
     return STATUS_OK;
@@ -216,8 +223,8 @@ Status doctor_view_judge(JudgeView *view, const char *run)
     Preferences all = {0};
     Model model = {0};
     Judged held_out = {0}, trained = {0};
-    Status status = read_comparisons(&all, run);
-    if (status == STATUS_OK) status = read_model(&model, run);
+    Status status = read_model(&model, run);
+    if (status == STATUS_OK) status = read_comparisons(&all, run, model.shape.vocabulary);
     if (status == STATUS_OK) status = view_judge(view, &held_out, &trained, &all, &model);
     judged_free(&trained);
     judged_free(&held_out);

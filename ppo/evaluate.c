@@ -66,15 +66,10 @@ static Status read_networks(Evaluation *e)
 {
     const char *run = e->job->stage->run;
     TRY(stage_read_tokenizer(&e->tokenizer, run, "sft"));
-    TRY(input_network(&e->sft, run, "sft", "policy"));
-    TRY(input_network(&e->reward_model, run, "reward", "model"));
-    const int ids = tokenizer_vocabulary(e->tokenizer);
-    if (e->sft.shape.vocabulary != ids || e->reward_model.shape.vocabulary != ids) {
-        return status_fail(STATUS_DATA,
-                           "the tokenizer has %d ids, the policy of sft %d, the reward model %d",
-                           ids, e->sft.shape.vocabulary, e->reward_model.shape.vocabulary);
-    }
-    return STATUS_OK;
+    ModelShape expected = {.vocabulary = tokenizer_vocabulary(e->tokenizer)};
+    TRY(input_network(&e->sft, run, "sft", "policy", &expected));
+    expected.head = HEAD_SCORE;
+    return input_network(&e->reward_model, run, "reward", "model", &expected);
 }
 
 static Status read_prompts(Evaluation *e)

@@ -144,20 +144,6 @@ static Status measure_scores(Evaluation *e, PolicyAnswers *p, const Model *polic
 
 /* ---- one policy ---- */
 
-static Status check_shape(const Model *policy, const Model *sft, const char *stage)
-{
-    const ModelShape a = policy->shape, b = sft->shape;
-    if (a.vocabulary == b.vocabulary && a.positions == b.positions && a.channels == b.channels &&
-        a.heads == b.heads && a.layers == b.layers && a.causal == b.causal) {
-        return STATUS_OK;
-    }
-    return status_fail(
-        STATUS_DATA,
-        "%s/policy.h5: %d ids, %d channels, %d layers; the policy of sft has %d ids, "
-        "%d channels, %d layers",
-        stage, a.vocabulary, a.channels, a.layers, b.vocabulary, b.channels, b.layers);
-}
-
 static Status measure_policy(Evaluation *e, int which, const Model *policy)
 {
     PolicyAnswers *p = &e->policy[which];
@@ -186,8 +172,8 @@ Status evaluate_policy(Evaluation *e, int which)
     p->present = true;
 
     Model policy = {0};
-    Status status = input_network(&policy, e->job->stage->run, policy_stage[which], "policy");
-    if (status == STATUS_OK) status = check_shape(&policy, &e->sft, policy_stage[which]);
+    Status status =
+        input_network(&policy, e->job->stage->run, policy_stage[which], "policy", &e->sft.shape);
     if (status == STATUS_OK) status = measure_policy(e, which, &policy);
     model_free(&policy);
     return status_context(status, "%s", policy_stage[which]);

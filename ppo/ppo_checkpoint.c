@@ -103,10 +103,12 @@ Status ppo_load_state(PpoRun *run)
 Status ppo_load_networks(PpoRun *run, AdamW *policy_moments, AdamW *critic_moments)
 {
     const Stage *stage = run->job->stage;
+    ModelShape expected = run->reference.shape;
     TRY(network_read(&run->policy, policy_moments, stage->checkpoint, "policy",
-                     &stage->checkpoint_manifest));
+                     &stage->checkpoint_manifest, &expected));
+    expected.head = HEAD_VALUE;
     return network_read(&run->critic, critic_moments, stage->checkpoint, "critic",
-                        &stage->checkpoint_manifest);
+                        &stage->checkpoint_manifest, &expected);
 }
 
 /* Networks, state and samples into the folder; their names into `names`. */

@@ -17,28 +17,22 @@ enum {
 
 /* ---- what it starts from ---- */
 
-static Status check_shapes(const PpoRun *run)
+/* The policy fits the tokenizer, and the reward model, causal or not, the policy. */
+static Status read_frozen(PpoRun *run)
 {
-    const ModelShape a = run->reference.shape, b = run->reward_model.shape;
-    const int known = tokenizer_vocabulary(run->tokenizer);
-    if (a.vocabulary != known) {
-        return status_fail(STATUS_DATA, "sft/policy.h5 has %d ids, sft/tokenizer.json %d",
-                           a.vocabulary, known);
-    }
-    if (a.vocabulary != b.vocabulary || a.positions != b.positions || a.channels != b.channels ||
-        a.heads != b.heads || a.layers != b.layers) {
-        return status_fail(STATUS_DATA, "reward/model.h5 is not of the shape of sft/policy.h5");
-    }
-    return STATUS_OK;
+    const char *folder = run->job->stage->run;
+    ModelShape expected = {.vocabulary = tokenizer_vocabulary(run->tokenizer)};
+    TRY(input_network(&run->reference, folder, "sft", "policy", &expected));
+    expected = run->reference.shape;
+    expected.causal = false;
+    expected.head = HEAD_SCORE;
+    return input_network(&run->reward_model, folder, "reward", "model", &expected);
 }
 
 Status ppo_read_inputs(PpoRun *run)
 {
-    const char *folder = run->job->stage->run;
-    TRY(stage_read_tokenizer(&run->tokenizer, folder, "sft"));
-    TRY(input_network(&run->reference, folder, "sft", "policy"));
-    TRY(input_network(&run->reward_model, folder, "reward", "model"));
-    TRY(check_shapes(run));
+    TRY(stage_read_tokenizer(&run->tokenizer, run->job->stage->run, "sft"));
+    TRY(read_frozen(run));
     run->learning = *run->job->config;
     FAULT(run->job->fault, settings, &run->learning);
     run->reference_digest = model_digest(&run->reference);

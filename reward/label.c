@@ -136,9 +136,15 @@ static Status draw_answers(Labelling *l, int first, int count)
     return status;
 }
 
+static Status read_policy(Labelling *l)
+{
+    const ModelShape expected = {.vocabulary = tokenizer_vocabulary(l->tokenizer)};
+    return input_network(&l->policy, l->job->stage->run, "sft", "policy", &expected);
+}
+
 static Status draw_all(Labelling *l)
 {
-    TRY(input_network(&l->policy, l->job->stage->run, "sft", "policy"));
+    TRY(read_policy(l));
     for (int first = 0, step = 1; first < l->pairs; first += CHUNK, step++) {
         TRY(stop_asked(l, first));
         const int count = l->pairs - first < CHUNK ? l->pairs - first : CHUNK;
@@ -211,7 +217,7 @@ static Status read_pairs(Labelling *l, PairText *text)
 
 static Status read_all(Labelling *l)
 {
-    TRY(input_network(&l->policy, l->job->stage->run, "sft", "policy")); /* for its positions */
+    TRY(read_policy(l)); /* for its positions */
     PairText text = {0};
     const Status status = read_pairs(l, &text);
     tokens_free(&text.answer_id);

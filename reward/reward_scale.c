@@ -51,7 +51,8 @@ static Status draw(Fresh *f, const RewardJob *job, const Tokenizer *tokenizer, i
     }
     TRY(prompts_read(&f->prompts, job->task, tokenizer, TASK_TRAIN, f->index, f->count));
     Model policy = {0};
-    Status status = input_network(&policy, job->stage->run, "sft", "policy");
+    const ModelShape expected = {.vocabulary = tokenizer_vocabulary(tokenizer)};
+    Status status = input_network(&policy, job->stage->run, "sft", "policy", &expected);
     if (status == STATUS_OK) {
         status = generate(&f->answers, f->terminated, &policy, &f->prompts, f->request, f->count,
                           &config);

@@ -212,8 +212,11 @@ static Status start_network(Training *t, const Model *policy)
         return start_trainer(t);
     }
     AdamW moments = {0};
-    Status status =
-        network_read(&t->model, &moments, stage->checkpoint, "model", &stage->checkpoint_manifest);
+    ModelShape expected = policy->shape;
+    expected.head = HEAD_SCORE;
+    expected.causal = t->job->config->causal;
+    Status status = network_read(&t->model, &moments, stage->checkpoint, "model",
+                                 &stage->checkpoint_manifest, &expected);
     if (status == STATUS_OK) status = start_trainer(t);
     if (status == STATUS_OK) {
         adamw_free(&t->trainer.adamw);
@@ -362,7 +365,8 @@ static Status train(Training *t, Model *policy)
 {
     TRY(stage_open(t->job->stage, &reward_metrics));
     TRY(stage_read_tokenizer(&t->tokenizer, t->job->stage->run, "sft"));
-    TRY(input_network(policy, t->job->stage->run, "sft", "policy"));
+    const ModelShape expected = {.vocabulary = tokenizer_vocabulary(t->tokenizer)};
+    TRY(input_network(policy, t->job->stage->run, "sft", "policy", &expected));
     TRY(read_pairs(t, policy->shape.positions));
     TRY(plan_blocks(t));
     TRY(start_network(t, policy));

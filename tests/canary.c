@@ -30,9 +30,9 @@ Status __wrap_manifest_verify(const Manifest *manifest, const char *folder);
 Status __real_io_log_cut(const char *path, uint64_t length);
 Status __wrap_io_log_cut(const char *path, uint64_t length);
 Status __real_network_read(Model *model, AdamW *moments, const char *folder, const char *name,
-                           const Manifest *manifest);
+                           const Manifest *manifest, const ModelShape *expected);
 Status __wrap_network_read(Model *model, AdamW *moments, const char *folder, const char *name,
-                           const Manifest *manifest);
+                           const Manifest *manifest, const ModelShape *expected);
 
 /* A file of a checkpoint that is being built. */
 static int in_checkpoint(const char *path)
@@ -87,9 +87,9 @@ Status __wrap_io_log_cut(const char *path, uint64_t length)
 
 /* Adam begins anew on resuming. */
 Status __wrap_network_read(Model *model, AdamW *moments, const char *folder, const char *name,
-                           const Manifest *manifest)
+                           const Manifest *manifest, const ModelShape *expected)
 {
-    const Status status = __real_network_read(model, moments, folder, name, manifest);
+    const Status status = __real_network_read(model, moments, folder, name, manifest, expected);
     if (status == STATUS_OK && moments != NULL && moments->m != NULL && planted("moments")) {
         memset(moments->m, 0, sizeof *moments->m * moments->count);
         memset(moments->v, 0, sizeof *moments->v * moments->count);

@@ -82,17 +82,17 @@ static void network_before(Model *model, AdamW *moments, const Trial *trial, con
     if (step > 1) {
         snprintf(stage, sizeof stage, "%s/ppo", trial->toy.run);
         assert_ok(checkpoint_at(folder, &manifest, stage, step - 1));
-        assert_ok(network_read(model, moments, folder, name, &manifest));
+        assert_ok(network_read(model, moments, folder, name, &manifest, NULL));
         return;
     }
     const bool policy = strcmp(name, "policy") == 0;
     snprintf(stage, sizeof stage, "%s/%s", trial->toy.run, policy ? "sft" : "reward");
     if (policy) {
-        assert_ok(network_read(model, NULL, stage, "policy", NULL));
+        assert_ok(network_read(model, NULL, stage, "policy", NULL, NULL));
         return;
     }
     Model judge = {0};
-    assert_ok(network_read(&judge, NULL, stage, "model", NULL));
+    assert_ok(network_read(&judge, NULL, stage, "model", NULL, NULL));
     ModelShape shape = judge.shape;
     shape.head = HEAD_VALUE;
     assert_ok(model_init(model, shape));
@@ -273,9 +273,9 @@ static bool hashes_of_file(const Trial *trial, const Rollout *r)
     Model policy = {0}, judge = {0};
     char folder[600];
     snprintf(folder, sizeof folder, "%s/sft", trial->toy.run);
-    assert_ok(network_read(&policy, NULL, folder, "policy", NULL));
+    assert_ok(network_read(&policy, NULL, folder, "policy", NULL, NULL));
     snprintf(folder, sizeof folder, "%s/reward", trial->toy.run);
-    assert_ok(network_read(&judge, NULL, folder, "model", NULL));
+    assert_ok(network_read(&judge, NULL, folder, "model", NULL, NULL));
     const bool same = digest_equal(model_digest(&policy), r->reference) &&
                       digest_equal(model_digest(&judge), r->reward_model);
     model_free(&policy);

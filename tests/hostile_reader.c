@@ -103,7 +103,7 @@ static Status read_network(const char *folder, const Bytes *bytes)
     Model model = {0};
     TRY(manifest_add_known(&manifest, "policy.h5", bytes->count,
                            digest_of(bytes->data, bytes->count)));
-    const Status status = network_read(&model, NULL, folder, "policy", &manifest);
+    const Status status = network_read(&model, NULL, folder, "policy", &manifest, NULL);
     model_free(&model);
     return status;
 }

@@ -119,7 +119,7 @@ static void score_again(float *logp, double *entropy, const Rollout *r)
     Model policy = {0};
     char folder[600];
     snprintf(folder, sizeof folder, "%s/sft", toy.run);
-    assert_ok(network_read(&policy, NULL, folder, "policy", NULL));
+    assert_ok(network_read(&policy, NULL, folder, "policy", NULL, NULL));
     PpoScorer scorer;
     BlockPlan plan;
     const Sequences sequences = rollout_sequences(r);
@@ -292,7 +292,7 @@ static void c32_reference_is_the_sft_policy_for_good(void **state)
     Model policy = {0};
     char folder[600];
     snprintf(folder, sizeof folder, "%s/sft", toy.run);
-    assert_ok(network_read(&policy, NULL, folder, "policy", NULL));
+    assert_ok(network_read(&policy, NULL, folder, "policy", NULL, NULL));
     for (int k = 0; k < 5; k++) {
         assert_true(digest_equal(rollouts[k].rollout.reference, model_digest(&policy)));
     }

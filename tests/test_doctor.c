@@ -1,5 +1,6 @@
 #include "tests/support.h"
 
+#include "data/manifest.h"
 #include "data/path.h"
 #include "data/preference.h"
 #include "ppo/doctor.h"
@@ -286,7 +287,10 @@ static void label(const Run *run, int pairs, int longer)
     preferences_free(&all);
     put(run, "label/metrics.jsonl",
         "{\"step\":1,\"pairs\":1000,\"identical\":3,\"terminated\":0.9}\n");
-    put(run, "label/manifest.json", "{}\n");
+    Manifest manifest = {.stage = "label"};
+    assert_ok(path_join(path, run->path, "label"));
+    assert_ok(manifest_add(&manifest, path, "comparisons.h5"));
+    assert_ok(manifest_write(&manifest, path));
 }
 
 static void labels_are_counted_and_measured(void **state)

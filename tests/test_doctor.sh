@@ -98,8 +98,41 @@ for path in glob.glob("a/ppo/rollouts/*.h5"):
 for path in ("a/evaluate/scorecard.json", "a/evaluate/samples.h5", "a/ppo/samples.h5"):
     os.remove(path)
 PYTHON
+expect 4 doctor a
+says err "a/label/comparisons.h5: "
+# A manifest as they were before they had a hash of their own, that fits the stripped pairs.
+fits() {
+  /usr/bin/python3 - "$1" <<'PYTHON' || fail "cannot make the manifest fit"
+import json, os, re, sys
+with open("a/label/manifest.json") as file:
+    manifest = json.load(file)
+entry = next(entry for entry in manifest["files"] if entry["name"] == "comparisons.h5")
+entry["size"] = os.path.getsize("a/label/comparisons.h5")
+if sys.argv[1] == "hash":
+    entry["xxh3_128"] = re.search("its hash is ([0-9a-f]{32})", open("err").read())[1]
+manifest["format_version"] = 1
+with open("a/label/manifest.json", "w") as file:
+    json.dump(manifest, file)
+PYTHON
+}
+fits size
+expect 4 doctor a
+says err "a/label/comparisons.h5: its hash is "
+fits hash
 expect 9 doctor a --json
 cmp -s out whole || fail "without gold the diagnosis is another"
+
+# --- an id that no network has a row for is refused, whoever made the file ---
+python <<'PYTHON' || fail "cannot plant an id"
+import h5py
+with h5py.File("a/label/comparisons.h5", "r+") as file:
+    tokens = file["completion/token"][:]
+    tokens[5] = 2000000
+    file["completion/token"][...] = tokens
+PYTHON
+rm a/label/manifest.json
+expect 4 doctor a
+says err "/completion/token: token 5 is 2000000 of a vocabulary of 320"
 
 # --- the runs of scripts/claims doctor name settings, faults and checks that there are ---
 python <<PYTHON >rows || fail "tests/doctor_runs.json"

@@ -334,7 +334,7 @@ static void load_policy(World *at, const char *run, int64_t step)
     snprintf(stage_folder, sizeof stage_folder, "%s/ppo", run);
     assert_ok(checkpoint_at(folder, &manifest, stage_folder, step));
     Model loaded = {0};
-    assert_ok(network_read(&loaded, NULL, folder, "policy", &manifest));
+    assert_ok(network_read(&loaded, NULL, folder, "policy", &manifest, NULL));
     model_copy(&at->policy, &loaded);
     model_free(&loaded);
 }
@@ -573,7 +573,7 @@ static void bandit_finds_its_optimum(void **state)
 
     Model trained = {0};
     snprintf(path, sizeof path, "%s/ppo", run);
-    assert_ok(network_read(&trained, NULL, path, "policy", NULL));
+    assert_ok(network_read(&trained, NULL, path, "policy", NULL, NULL));
     ExactReport before, after;
     assert_ok(exact_measure(&before, &at.exact, 0.3));
     model_copy(&at.policy, &trained);

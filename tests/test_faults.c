@@ -78,7 +78,7 @@ static void published_policy(Model *policy, Tokenizer **tokenizer, const char *r
 {
     char folder[600];
     snprintf(folder, sizeof folder, "%s/sft", run);
-    assert_ok(network_read(policy, NULL, folder, "policy", NULL));
+    assert_ok(network_read(policy, NULL, folder, "policy", NULL, NULL));
     assert_ok(stage_read_tokenizer(tokenizer, run, "sft"));
 }
 
@@ -193,7 +193,7 @@ static bool published_judge_has_the_logged_nll(const Subject *subject)
     snprintf(path, sizeof path, "%s/label/comparisons.h5", subject->reward);
     snprintf(folder, sizeof folder, "%s/reward", subject->reward);
     assert_ok(preferences_read(&pairs, path, NULL, TOY_WORDS + 1));
-    assert_ok(network_read(&judge, NULL, folder, "model", NULL));
+    assert_ok(network_read(&judge, NULL, folder, "model", NULL, NULL));
     assert_true(pairs.completion.count <= 512);
     assert_ok(reward_score(score, &judge, &pairs.completion, 1));
     double nll = 0.0, count = 0.0;

@@ -254,7 +254,7 @@ static void without_the_hash_flips_are_read_as_data(void **state)
         assert_int_equal(pread(file, &good, 1, at), 1);
         bad = good ^ 0x10;
         assert_int_equal(pwrite(file, &bad, 1, at), 1);
-        read += network_read(&model, NULL, newer, "policy", NULL) == STATUS_OK;
+        read += network_read(&model, NULL, newer, "policy", NULL, NULL) == STATUS_OK;
         model_free(&model);
         assert_int_equal(pwrite(file, &good, 1, at), 1);
     }

@@ -94,8 +94,8 @@ static void c28_last_step_is_published(void **state)
     snprintf(stage_folder, sizeof stage_folder, "%s/ppo", toy.run);
     assert_ok(checkpoint_at(folder, &manifest, stage_folder, 5));
     Model last = {0}, published = {0};
-    assert_ok(network_read(&last, NULL, folder, "policy", &manifest));
-    assert_ok(network_read(&published, NULL, stage_folder, "policy", NULL));
+    assert_ok(network_read(&last, NULL, folder, "policy", &manifest, NULL));
+    assert_ok(network_read(&published, NULL, stage_folder, "policy", NULL, NULL));
     assert_true(digest_equal(model_digest(&last), model_digest(&published)));
     model_free(&last);
     model_free(&published);
@@ -185,10 +185,10 @@ static void samples_that_do_not_fit_are_refused(void **state)
         SampleFile file;
         write_samples(path, &cases[i]);
         if (cases[i].refusal != NULL) {
-            assert_fails(sample_file_read(&file, path, 4), STATUS_DATA, cases[i].refusal);
+            assert_fails(sample_file_read(&file, path, NULL, 4), STATUS_DATA, cases[i].refusal);
             continue;
         }
-        assert_ok(sample_file_read(&file, path, 4));
+        assert_ok(sample_file_read(&file, path, NULL, 4));
         assert_int_equal(file.count, 1);
         assert_int_equal(file.answers.prompt[0], 1);
         assert_int_equal(file.answers.token[1], 1);
@@ -424,8 +424,8 @@ static void update_can_be_replayed_from_the_file(void **state)
 
     Model policy = {0}, critic = {0};
     AdamW policy_moments = {0}, critic_moments = {0};
-    assert_ok(network_read(&policy, &policy_moments, folder, "policy", &manifest));
-    assert_ok(network_read(&critic, &critic_moments, folder, "critic", &manifest));
+    assert_ok(network_read(&policy, &policy_moments, folder, "policy", &manifest, NULL));
+    assert_ok(network_read(&critic, &critic_moments, folder, "critic", &manifest, NULL));
     PpoUpdater updater;
     assert_ok(ppo_updater_init(&updater, &policy, &critic, &toy.config, 256, TOY_POSITIONS, 1));
     adamw_free(&updater.policy.adamw);

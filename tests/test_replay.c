@@ -385,7 +385,7 @@ static void forge_network(const char *folder, const char *name, Part part, bool 
     Model model = {0};
     AdamW adamw = {0};
     assert_ok(manifest_read(&manifest, folder));
-    assert_ok(network_read(&model, moments ? &adamw : NULL, folder, name, &manifest));
+    assert_ok(network_read(&model, moments ? &adamw : NULL, folder, name, &manifest, NULL));
     const size_t at = model.count - 2;
     if (part == PART_WEIGHT) nudge(&model.flat[at]);
     if (part == PART_M) nudge(&adamw.m[at]);

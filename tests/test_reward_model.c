@@ -309,7 +309,7 @@ static double calibration_number(const char *run, const char *key)
     double value;
     JsonDocument *document;
     snprintf(path, sizeof path, "%s/reward/calibration.json", run);
-    assert_ok(json_read(&document, STATUS_DATA, path, 1 << 20));
+    assert_ok(json_read(&document, STATUS_DATA, path, 1 << 20, NULL));
     assert_ok(json_get_number(&value, json_root(document), key));
     json_free(document);
     return value;
@@ -354,7 +354,7 @@ static void it_learns_what_the_labeller_likes(void **state)
         assert_close(calibration_number(run, "answers"), 300, 0, 0);
 
         Model model = {0};
-        assert_ok(input_network(&model, run, "reward", "model"));
+        assert_ok(input_network(&model, run, "reward", "model", NULL));
         assert_int_equal(model.shape.causal, causal);
         assert_close((double)model.reward_gain, 1 / calibration_number(run, "std"), 0, 1e-6);
         assert_close((double)model.reward_bias,

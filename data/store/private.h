@@ -38,8 +38,7 @@ Status image_put(StoreImage *image, const char *name, hid_t disk_type, hid_t mem
 
 /* ---- gate.c: in the child only ---- */
 
-/* Most bytes of one file, of the arrays read from one, and of one chunk. */
-#define STORE_FILE_MAX ((size_t)1 << 30)
+/* Most bytes of the arrays read from one file, and of one chunk. */
 #define STORE_CONTENT_MAX ((size_t)1 << 30)
 #define STORE_CHUNK_MAX ((size_t)1 << 26)
 

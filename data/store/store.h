@@ -21,6 +21,9 @@ size_t store_type_size(StoreType type);
 
 enum { STORE_RANK_MAX = 4, STORE_NAME = 128 };
 
+/* Most bytes of a file that is read. */
+#define STORE_FILE_MAX ((size_t)1 << 30)
+
 /* ---- writing (image.c, labels.c, publish.c) ---- */
 
 typedef struct StoreImage StoreImage; /* a file being built in memory */

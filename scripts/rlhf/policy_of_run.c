@@ -70,7 +70,8 @@ static Status load(RunPolicy *policy)
         TRY(manifest_read(&manifest, folder));
     }
     TRY(stage_read_tokenizer(&policy->tokenizer, policy->run, step ? "sft" : policy->which));
-    return network_read(&policy->model, NULL, folder, "policy", &manifest);
+    const ModelShape expected = {.vocabulary = tokenizer_vocabulary(policy->tokenizer)};
+    return network_read(&policy->model, NULL, folder, "policy", &manifest, &expected);
 }
 
 Status run_policy_open(RunPolicy *policy, const char *source)
