@@ -1,13 +1,15 @@
 /* Reads files that others may have made, as the program does, and says what became of each:
  *
- *   hostile_reader read FILE[:DATASET|:@ATTRIBUTE]...     one line a file
- *   hostile_reader rollout SEED COUNT FILE SCRATCH        COUNT random mutants of a rollout file
- *   hostile_reader network SEED COUNT FOLDER SCRATCH      the same of FOLDER/policy.h5 */
+ *   hostile_reader read FILE[:DATASET|:@ATTRIBUTE]...   one line a file
+ *   hostile_reader KIND SEED COUNT FILE SCRATCH         COUNT random mutants of FILE, a rollout,
+ *                                                       pairs, samples or a checkpoint's network */
 #include "data/manifest.h"
+#include "data/preference.h"
 #include "data/rng.h"
 #include "data/rollout.h"
 #include "data/store/store.h"
 #include "policy/network_file.h"
+#include "ppo/sample_file.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,7 +17,7 @@
 #include <sys/resource.h>
 #include <time.h>
 
-enum { ROLLOUT_VOCABULARY = 320 };
+enum { VOCABULARY = 320 }; /* of preset tiny */
 
 static double now(void)
 {
@@ -88,34 +90,68 @@ static void put_file(const char *path, const Bytes *bytes)
     }
 }
 
-static Status read_rollout(const char *path)
+static Status read_rollout(const char *folder, const char *path, const Bytes *bytes)
 {
+    (void)folder, (void)bytes;
     RolloutFile file = {0};
-    const Status status = rollout_read(&file, path, NULL, ROLLOUT_VOCABULARY);
+    const Status status = rollout_read(&file, path, NULL, VOCABULARY);
     rollout_free(&file);
     return status;
 }
 
-/* The manifest is made to fit, so that the hash is not what notices. */
-static Status read_network(const char *folder, const Bytes *bytes)
+static Status read_pairs(const char *folder, const char *path, const Bytes *bytes)
 {
-    Manifest manifest = {.stage = "mutant"};
-    Model model = {0};
-    TRY(manifest_add_known(&manifest, "policy.h5", bytes->count,
-                           digest_of(bytes->data, bytes->count)));
-    const Status status = network_read(&model, NULL, folder, "policy", &manifest, NULL);
-    model_free(&model);
+    (void)folder, (void)bytes;
+    Preferences pairs = {0};
+    const Status status = preferences_read(&pairs, path, NULL, VOCABULARY);
+    preferences_free(&pairs);
     return status;
 }
 
-static int read_mutants(bool rollout, uint64_t seed, int count, const char *from,
+static Status read_samples(const char *folder, const char *path, const Bytes *bytes)
+{
+    (void)folder, (void)bytes;
+    SampleFile file;
+    const Status status = sample_file_read(&file, path, NULL, VOCABULARY);
+    sample_file_free(&file);
+    return status;
+}
+
+/* Weights and moments. The manifest is made to fit, so that the hash is not what notices. */
+static Status read_checkpoint(const char *folder, const char *path, const Bytes *bytes)
+{
+    (void)path;
+    Manifest manifest = {.stage = "mutant"};
+    Model model = {0};
+    AdamW moments = {0};
+    const ModelShape expected = {.vocabulary = VOCABULARY};
+    TRY(manifest_add_known(&manifest, "policy.h5", bytes->count,
+                           digest_of(bytes->data, bytes->count)));
+    const Status status = network_read(&model, &moments, folder, "policy", &manifest, &expected);
+    model_free(&model);
+    adamw_free(&moments);
+    return status;
+}
+
+typedef struct Kind {
+    const char *name, *file;
+    Status (*read)(const char *folder, const char *path, const Bytes *bytes);
+} Kind;
+
+static const Kind kinds[] = {
+    {"rollout", "rollout.h5", read_rollout},
+    {"pairs", "comparisons.h5", read_pairs},
+    {"samples", "samples.h5", read_samples},
+    {"checkpoint", "policy.h5", read_checkpoint},
+};
+
+static int read_mutants(const Kind *kind, uint64_t seed, int count, const char *from,
                         const char *scratch)
 {
-    char source_path[512], path[512];
-    snprintf(source_path, sizeof source_path, rollout ? "%s" : "%s/policy.h5", from);
-    snprintf(path, sizeof path, "%s/%s", scratch, rollout ? "rollout.h5" : "policy.h5");
+    char path[512];
+    snprintf(path, sizeof path, "%s/%s", scratch, kind->file);
     Bytes good = {0}, bad = {0};
-    if (io_read(&good, source_path, (size_t)1 << 30) != STATUS_OK) {
+    if (io_read(&good, from, (size_t)1 << 30) != STATUS_OK) {
         fprintf(stderr, "%s\n", status_message());
         return 1;
     }
@@ -127,7 +163,7 @@ static int read_mutants(bool rollout, uint64_t seed, int count, const char *from
         mutate(&bad, &good, &source);
         put_file(path, &bad);
         const double begun = now();
-        const Status status = rollout ? read_rollout(path) : read_network(scratch, &bad);
+        const Status status = kind->read(scratch, path, &bad);
         const double taken = now() - begun;
         slowest = taken > slowest ? taken : slowest;
         data += status == STATUS_OK;
@@ -153,11 +189,11 @@ int main(int count, char **words)
         for (int i = 2; i < count; i++) read_one(words[i]);
         return 0;
     }
-    if (count == 6) {
-        return read_mutants(strcmp(words[1], "rollout") == 0, strtoull(words[2], NULL, 10),
-                            atoi(words[3]), words[4], words[5]);
+    for (size_t k = 0; count == 6 && k < sizeof kinds / sizeof kinds[0]; k++) {
+        if (strcmp(words[1], kinds[k].name) != 0) continue;
+        return read_mutants(&kinds[k], strtoull(words[2], NULL, 10), atoi(words[3]), words[4],
+                            words[5]);
     }
-    fprintf(stderr,
-            "usage: hostile_reader read FILE... | rollout|network SEED COUNT FROM SCRATCH\n");
+    fprintf(stderr, "usage: hostile_reader read FILE... | KIND SEED COUNT FILE SCRATCH\n");
     return 2;
 }

@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 """HDF5 files made to harm their reader: each is refused by the name of what it does, soon and in
 little memory, and a trace of the system calls shows that no other file was opened. Then random
-mutants of a real rollout file and of a checkpoint.
+mutants, MUTANTS in all (1 000; at length: 20 000), of a real rollout file, of comparisons, samples
+and a checkpoint with its moments.
 
     test_hostile.py HOSTILE_READER RLHF [MUTANTS]
 """
@@ -16,7 +17,7 @@ import h5py
 import numpy
 
 READER, RLHF = sys.argv[1:3]
-MUTANTS = int(sys.argv[3]) if len(sys.argv) > 3 else 500  # of each of the two files
+MUTANTS = int(sys.argv[3]) if len(sys.argv) > 3 else 1000
 # A sanitizer's shadow counts as memory and slows down; its leak check does not work traced.
 with open(READER, "rb") as file:
     SANITIZED = b"__asan_init" in file.read()
@@ -291,26 +292,35 @@ def crafted(folder):
 def mutants(folder):
     run = os.path.join(folder, "run")
     small = ["model.channels=8", "model.layers=1", "pretrain.steps=2", "ppo.steps=1",
-             "label.pairs=20", "task.demonstrations=40"]
+             "ppo.sample_every=1", "label.pairs=20", "task.demonstrations=40"]
     subprocess.run([RLHF, "run", "tiny", "--out", run, "--until", "ppo",
                     *(word for setting in small for word in ("--set", setting))],
                    check=True, capture_output=True)
     scratch = os.path.join(folder, "scratch")
     os.mkdir(scratch)
-    for kind, source in (("rollout", f"{run}/ppo/rollouts/000001.h5"),
-                         ("network", f"{run}/ppo/checkpoints/step-000001")):
-        lines, opened = traced(folder, [kind, "1", str(MUTANTS), source, scratch])
+    sources = {"rollout": "ppo/rollouts/000001.h5", "pairs": "label/comparisons.h5",
+               "samples": "ppo/samples.h5", "checkpoint": "ppo/checkpoints/step-000001/policy.h5"}
+    each, total = MUTANTS // len(sources), [0, 0, 0, 0]
+    for kind, file in sources.items():
+        source = os.path.join(run, file)
+        lines, opened = traced(folder, [kind, "1", str(each), source, scratch])
         check_opened(opened, lambda name: name.startswith((scratch, source)), f"{kind} mutants")
         print(f"{kind}: {lines[-1] if lines else 'nothing said'}")
-        said = re.match(r"(\d+) mutants: (\d+) data, (\d+) refused", lines[-1] if lines else "")
-        if not said or int(said[1]) != MUTANTS or min(int(said[2]), int(said[3])) == 0:
-            complain(f"{kind}: not {MUTANTS} mutants, of both kinds")
+        said = re.match(r"(\d+) mutants: (\d+) data, (\d+) refused; of these the reader crashed on "
+                        r"(\d+)", lines[-1] if lines else "")
+        count = [int(number) for number in said.groups()] if said else [0, 0, 0, 0]
+        if count[0] != each or min(count[1:3]) == 0:
+            complain(f"{kind}: not {each} mutants, of both kinds")
+        total = [a + b for a, b in zip(total, count)]
+    return total
 
 
 def main():
     with tempfile.TemporaryDirectory() as folder:
         crafted(folder)
-        mutants(folder)
+        total = mutants(folder)
+    print("test_hostile: {} mutants: {} data, {} refused, {} crashes: ".format(*total)
+          + ("failed" if failures else "fine"))
     return 1 if failures else 0
 
 

@@ -112,7 +112,7 @@ add_test(NAME power_loss COMMAND /usr/bin/python3 ${CMAKE_SOURCE_DIR}/tests/kill
   $<TARGET_FILE:rlhf> power --kills 24 --stage 3 --commit 8)
 rlhf_test(flips policy)
 add_executable(hostile_reader tests/hostile_reader.c)
-target_link_libraries(hostile_reader PRIVATE policy)
+target_link_libraries(hostile_reader PRIVATE ppo)
 add_test(NAME event_files COMMAND ${CMAKE_SOURCE_DIR}/tests/test_events.sh $<TARGET_FILE:rlhf>)
 add_test(NAME plot COMMAND ${CMAKE_SOURCE_DIR}/tests/test_plot.sh $<TARGET_FILE:rlhf>)
 rlhf_test(doctor ppo)
