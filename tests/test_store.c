@@ -585,6 +585,32 @@ static void shapes_that_would_eat_the_memory_are_refused(void **state)
     expect_refusal(x_field, "/x: it stores 0 bytes, not 400");
 }
 
+/* Each column is below what may be declared for nothing, all of them are not. */
+static void small_columns_do_not_add_up_to_all_the_memory(void **state)
+{
+    (void)state;
+    enum { COLUMNS = 8, LENGTH = 1 << 21 };
+    static const char *const name[COLUMNS] = {"/a", "/b", "/c", "/d", "/e", "/f", "/g", "/h"};
+    StoreField columns[COLUMNS];
+    StoreContent content;
+    StoreImage *image;
+    const size_t length = LENGTH;
+    void *zeros;
+    assert_ok(memory_claim(&zeros, LENGTH * sizeof(int32_t)));
+    memset(zeros, 0, LENGTH * sizeof(int32_t));
+    assert_ok(store_create(&image));
+    for (int i = 0; i < COLUMNS; i++) {
+        columns[i] = (StoreField){.name = name[i], .type = STORE_I32, .rank = 1, .extent = {-1}};
+        assert_ok(store_put(image, name[i], STORE_I32, 1, &length, zeros, true));
+    }
+    memory_release(zeros);
+    assert_ok(store_publish(image, in("a.h5"), NULL));
+    assert_ok(store_read(&content, in("a.h5"), NULL, columns, 2));
+    store_content_free(&content);
+    assert_fails(store_read(&content, in("a.h5"), NULL, columns, COLUMNS), STATUS_DATA,
+                 "8388608 bytes are too many");
+}
+
 static void damaged_chunks_are_noticed(void **state)
 {
     (void)state;
@@ -681,6 +707,7 @@ int main(void)
         IN_FOLDER(values_in_other_files_are_not_read),
         IN_FOLDER(unknown_filters_are_refused),
         IN_FOLDER(shapes_that_would_eat_the_memory_are_refused),
+        IN_FOLDER(small_columns_do_not_add_up_to_all_the_memory),
         IN_FOLDER(damaged_chunks_are_noticed),
         IN_FOLDER(order_of_creation_is_kept_and_times_are_not),
         IN_FOLDER(text_is_utf8_without_nul),

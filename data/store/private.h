@@ -65,9 +65,10 @@ Status gate_context(Status status, const StoreField *field);
 
 /* A dataset may declare this many times what it stores, a file that many times its own size, and
  * on top of it as much as small columns of zeros, which pack better. Weights and columns of floats
- * are not packed, so a whole file holds little more than its size. */
+ * are not packed: rollouts come to 1.3 times. Pairs have hardly any: 100 000 whose answers are one
+ * token over and over come to 41 times, with longer answers to more. */
 #define STORE_RATIO_MAX ((size_t)1000)
-#define STORE_RATIO_FILE ((size_t)32)
+#define STORE_RATIO_FILE ((size_t)128)
 #define STORE_RATIO_FREE ((size_t)1 << 24)
 
 /* ---- child.c, reply.c, read.c ---- */

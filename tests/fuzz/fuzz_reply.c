@@ -1,5 +1,5 @@
 /* The parent's side of the HDF5 gate: the bytes that a child, taken over by a hostile file, may
- * send. The first byte is the size of the file in 32 KiB, up to what lets a target claim half of
+ * send. The first byte is the size of the file in 8 KiB, up to what lets a target claim half of
  * the memory it has; the rest goes through the pipe. */
 #include "tests/fuzz/fuzz.h"
 
@@ -60,7 +60,7 @@ static uint64_t check(const StoreContent *content, size_t size)
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count)
 {
     if (count == 0) return 0;
-    Bytes image = {.count = (size_t)bytes[0] << 15};
+    Bytes image = {.count = (size_t)bytes[0] << 13};
     const StoreRequest request = {.image = &image, .schema = schema, .count = FIELDS};
     Pipe from = {bytes + 1, count - 1};
     const StoreSource source = {receive, &from};
