@@ -566,6 +566,44 @@ static void rollout_file_that_is_gone_is_missed(void **state)
     toy_end(&toy);
 }
 
+/* reward/model.h5 of this shape, published as the stage does. */
+static void publish_model(const char *run, ModelShape shape)
+{
+    Model model = {0};
+    Stage stage = toy_stage(run, "reward", 1);
+    char names[NETWORK_FILES_MAX][128];
+    int count = 0;
+    assert_ok(model_init(&model, shape));
+    assert_ok(stage_open(&stage, &toy_metrics));
+    assert_ok(network_write(names, &count, stage.folder, "model", &model, NULL, TOY_WORDS));
+    assert_ok(stage_finish(&stage, 1, (const char *const[]){names[0]}, count));
+    stage_close(&stage);
+    model_free(&model);
+}
+
+static void a_reward_model_that_does_not_fit_is_refused(void **state)
+{
+    (void)state;
+    Toy toy;
+    toy_begin(&toy);
+    ModelShape shape = {.vocabulary = TOY_WORDS + 1,
+                        .positions = TOY_POSITIONS,
+                        .channels = 16,
+                        .heads = 2,
+                        .layers = 1,
+                        .causal = true,
+                        .head = HEAD_LANGUAGE};
+    publish_model(toy.run, shape);
+    assert_fails(toy_life(&toy, 1, (StageHooks){0}), STATUS_DATA,
+                 "reward/model.h5: it is a language model, not a reward model");
+    shape.head = HEAD_SCORE;
+    shape.vocabulary++;
+    publish_model(toy.run, shape);
+    assert_fails(toy_life(&toy, 1, (StageHooks){0}), STATUS_DATA,
+                 "reward/model.h5: vocab_size is 8, not 7");
+    toy_end(&toy);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -588,6 +626,7 @@ int main(void)
         cmocka_unit_test(proxy_rises),
         cmocka_unit_test(missing_inputs_are_named),
         cmocka_unit_test(rollout_file_that_is_gone_is_missed),
+        cmocka_unit_test(a_reward_model_that_does_not_fit_is_refused),
     };
     return cmocka_run_group_tests(tests, make_reference, drop_reference);
 }
