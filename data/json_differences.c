@@ -1,5 +1,6 @@
 #include "data/json.h"
 
+#include <stdio.h>
 #include <string.h>
 
 enum { SHOWN_MAX = 28 }; /* bytes of a value that are worth reading */

@@ -19,7 +19,7 @@ static Status append_changes(Bytes *changes, const Pipeline *pipeline, int index
     TRY(path_join(path, folder, "made_from.json"));
     if (!io_exists(path)) return STATUS_OK;
     Status status = pipeline_sources(&text, pipeline, index);
-    if (status == STATUS_OK) status = json_read(&before, STATUS_DATA, path, SOURCES_BYTES);
+    if (status == STATUS_OK) status = json_read(&before, STATUS_DATA, path, SOURCES_BYTES, NULL);
     if (status == STATUS_OK) status = json_parse(&now, STATUS_DATA, "now", text.data, text.count);
     if (status == STATUS_OK) {
         status = json_differences(changes, json_root(before), json_root(now));
