@@ -4,6 +4,7 @@
 #include "policy/kernels.h"
 
 #include <assert.h>
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -211,6 +212,15 @@ static Status gradient_norm(double *norm, const Trainer *trainer)
     return STATUS_OK;
 }
 
+/* AdamW squares what is left of a gradient after clipping. An infinite second moment would hold its
+ * weight still for good, and nothing later would show it. */
+static Status check_square(double norm, double scale)
+{
+    const double square = norm * scale * norm * scale;
+    if (square <= (double)FLT_MAX) return STATUS_OK;
+    return status_fail(STATUS_DIVERGED, "the gradient's norm is %g: its square overflows", norm);
+}
+
 /* Exponents of all ones, in one pass that the compiler can put in vector registers. */
 static Status check_weights(const Model *model)
 {
@@ -236,14 +246,15 @@ Status trainer_step(double sums[TRAINER_SUMS], double *norm, Trainer *trainer,
     Status found = trainer_gradient(sums, trainer, sequences, plan, index, count, loss, context);
     for (int i = 0; found != STATUS_OK && i < TRAINER_SUMS; i++) sums[i] = NAN;
     if (found == STATUS_OK) found = gradient_norm(norm, trainer);
+    const double most = config->max_grad_norm;
+    const double scale = most > 0.0 && *norm > most ? most / *norm : 1.0;
+    if (found == STATUS_OK) found = check_square(*norm, scale);
     if (found != STATUS_OK && found != STATUS_DIVERGED) return found;
     const double value = trainer->units > 0.0 ? sums[0] / trainer->units : sums[0];
     const Status judged = guard_judge(&trainer->skipped, &trainer->guard, found, value, config);
     trainer->refused = judged != STATUS_OK;
     if (trainer->skipped) return judged;
 
-    const double most = config->max_grad_norm;
-    const double scale = most > 0.0 && *norm > most ? most / *norm : 1.0;
     adamw_update(&trainer->adamw, trainer->model, trainer->gradient[0].flat, scale, config, rate,
                  trainer->threads);
     return check_weights(trainer->model);

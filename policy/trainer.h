@@ -60,11 +60,11 @@ Status trainer_gradient(double sums[TRAINER_SUMS], Trainer *trainer, const Seque
                         void *context);
 
 /* The above, then clip and AdamW at learning rate `rate`. *norm: global norm before clipping.
- * The guard judges loss and gradient (policy/guard.h); where it leaves the update out,
- * trainer->skipped is set, norm may be anything, and so may sums: NAN where there is no loss. The
- * third loss or gradient in a row that is not finite: STATUS_DIVERGED with the tensor's name, and
- * trainer->refused is set, as by a spike that ends the run. A weight that is not finite after the
- * update: STATUS_DIVERGED alone. */
+ * The guard judges loss and gradient (policy/guard.h); a norm whose square is no float counts as
+ * not finite. Where it leaves the update out, trainer->skipped is set, norm may be anything, and so
+ * may sums: NAN where there is no loss. The third loss or gradient in a row that is not finite:
+ * STATUS_DIVERGED with the tensor's name, and trainer->refused is set, as by a spike that ends the
+ * run. A weight that is not finite after the update: STATUS_DIVERGED alone. */
 Status trainer_step(double sums[TRAINER_SUMS], double *norm, Trainer *trainer,
                     const Sequences *sequences, const BlockPlan *plan, const int *index, int count,
                     TrainerLoss *loss, void *context, const OptimiserConfig *config, double rate);

@@ -308,6 +308,44 @@ static void a_layered_gradient_is_named_with_its_layer(void **state)
     world_close(&world);
 }
 
+/* Finite, but not its square, which AdamW keeps. */
+static Status inflate(void *context, double sums[TRAINER_SUMS], TrainerBlock *block)
+{
+    (void)sums;
+    memset(block->activations->dhidden, 0,
+           sizeof(float) * (size_t)block->block->rows * (size_t)block->model->shape.channels);
+    block->gradient->weight.qkv_weight[0] = *(const float *)context;
+    return STATUS_OK;
+}
+
+static void a_gradient_whose_square_overflows_moves_nothing(void **state)
+{
+    (void)state;
+    World world;
+    double sums[TRAINER_SUMS], norm;
+    float large = 4e18f;
+    world_open(&world, 1, 1);
+    const int index = world.index[0];
+    for (int clipped = 0; clipped < 2; clipped++) {
+        world.config.max_grad_norm = clipped;
+        assert_ok(trainer_step(sums, &norm, &world.trainer, &world.sequences, &world.plan, &index,
+                               1, inflate, &large, &world.config, 1e-2));
+        assert_false(world.trainer.skipped);
+        large = 4e19f;
+    }
+    world.config.max_grad_norm = 0;
+    world.trainer.guard.in_a_row = GUARD_IN_A_ROW - 1;
+    assert_fails(trainer_step(sums, &norm, &world.trainer, &world.sequences, &world.plan, &index, 1,
+                              inflate, &large, &world.config, 1e-2),
+                 STATUS_DIVERGED, "the gradient's norm is 4e+19: its square overflows");
+    assert_true(world.trainer.refused);
+    assert_int_equal(world.trainer.adamw.step, 2);
+    for (size_t i = 0; i < world.model.count; i++) {
+        assert_false(not_finite((double)world.trainer.adamw.v[i]));
+    }
+    world_close(&world);
+}
+
 /* Fails on every block, saying which sequence came first. */
 static Status refuse(void *context, double sums[TRAINER_SUMS], TrainerBlock *block)
 {
@@ -369,6 +407,7 @@ int main(void)
         cmocka_unit_test(the_gradient_is_clipped_to_its_global_norm),
         cmocka_unit_test(a_gradient_that_is_not_finite_is_named_and_nothing_moves),
         cmocka_unit_test(a_layered_gradient_is_named_with_its_layer),
+        cmocka_unit_test(a_gradient_whose_square_overflows_moves_nothing),
         cmocka_unit_test(the_first_failing_block_is_reported_whatever_the_threads),
         cmocka_unit_test(every_allocation_of_a_trainer_may_fail),
     };
