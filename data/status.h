@@ -21,7 +21,7 @@ typedef enum STATUS_MUST_USE Status {
     STATUS_SETTINGS = 3, /* a setting, or a directory that already holds a run */
     STATUS_DATA = 4,     /* missing, truncated, foreign or mismatching data */
     STATUS_IO = 5,       /* unwritable, full, not synced */
-    STATUS_DIVERGED = 6, /* a number is not finite */
+    STATUS_DIVERGED = 6, /* a number is not finite, or above its limit */
     STATUS_LOCKED = 7,   /* another process holds the run directory */
     STATUS_BROKEN = 8,   /* a broken invariant or a failed verification */
     STATUS_GATE = 9,     /* a gate stopped the run */

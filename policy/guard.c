@@ -82,18 +82,43 @@ double guard_metric(const Guard *guard)
     return guard->skipped > 0 ? (double)guard->skipped : (double)NAN;
 }
 
+/* `reason`, what is kept, and what changes the outcome: going on alone repeats it. */
+static Status diverged(const Stage *stage, const char *reason, const char *kept)
+{
+    const char *name = stage->name;
+    return status_fail(STATUS_DIVERGED,
+                       "%.800s%s; to try: a lower %s.learning_rate or %s.max_grad_norm, by --set "
+                       "with --restart %s",
+                       reason, kept, name, name, name);
+}
+
 Status guard_keep(const Stage *stage, int64_t step, GuardSave *save, void *context)
 {
-    char reason[STATUS_TEXT];
+    char reason[STATUS_TEXT], kept[2 * STAGE_PATH + 128] = "";
     status_keep(reason);
-    if (stage->last_step != step && save(context, step) != STATUS_OK) {
-        status_restore(reason);
-        return STATUS_DIVERGED;
+    if (stage->last_step == step || save(context, step) == STATUS_OK) {
+        snprintf(kept, sizeof kept,
+                 "; kept: %s/checkpoints/step-%06" PRId64 ", from which rlhf resume %s repeats it",
+                 stage->folder, step, stage->run);
     }
-    return status_fail(STATUS_DIVERGED,
-                       "%.1000s; kept: %s/checkpoints/step-%06" PRId64
-                       ", from which rlhf resume %s repeats it",
-                       reason, stage->folder, step, stage->run);
+    return diverged(stage, reason, kept);
+}
+
+Status guard_explain(const Stage *stage, Status status, const char *dump)
+{
+    if (status != STATUS_DIVERGED && status != STATUS_BROKEN) return status;
+    const bool dumped = dump != NULL && io_exists(dump);
+    char reason[STATUS_TEXT], kept[2 * STAGE_PATH + 128], newest[STAGE_PATH + 64];
+    status_keep(reason);
+    snprintf(newest, sizeof newest, "the start of the stage");
+    if (stage->last_step >= 0) {
+        snprintf(newest, sizeof newest, "%s/checkpoints/step-%06" PRId64, stage->folder,
+                 stage->last_step);
+    }
+    snprintf(kept, sizeof kept, "; kept: %s%s%s", dumped ? dump : "", dumped ? " and " : "",
+             newest);
+    if (status == STATUS_DIVERGED) return diverged(stage, reason, kept);
+    return status_fail(status, "%.800s%s", reason, kept);
 }
 
 static Status write_text(Bytes *text, const Guard *guard)

@@ -47,8 +47,14 @@ typedef Status GuardSave(void *context, int64_t step);
 
 /* After guard_judge ended the run: the state of `step`, just before it, is saved where it is not
  * yet, so that going on from it repeats the failure. STATUS_DIVERGED with the same text, and behind
- * it where the state is kept, if saving it succeeded. */
+ * it where the state is kept, if saving it succeeded, and what to try. */
 Status guard_keep(const Stage *stage, int64_t step, GuardSave *save, void *context);
+
+/* A number that is not finite, met elsewhere: the weights may be as bad, so nothing is saved.
+ * Behind the text of STATUS_DIVERGED and STATUS_BROKEN comes what is kept to reproduce it: `dump`,
+ * where there is such a file (NULL: none), and the newest checkpoint; behind that of the first also
+ * what to try. Any other status passes. */
+Status guard_explain(const Stage *stage, Status status, const char *dump);
 
 /* Updates left out so far; NaN for none, so that nothing is written where nothing was left out. */
 double guard_metric(const Guard *guard);

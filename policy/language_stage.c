@@ -78,6 +78,10 @@ static Status measure_held_out(double *value, Loop *loop)
     value[LANGUAGE_HELD_OUT] = sums[0] / sums[1];
     value[LANGUAGE_OWN] =
         job->own_scales_loss ? job->own_value * value[LANGUAGE_HELD_OUT] : job->own_value;
+    /* The last update's weights meet no other pass than this one. */
+    if (sums[1] > 0.0 && not_finite(value[LANGUAGE_HELD_OUT])) {
+        return status_fail(STATUS_DIVERGED, "the held-out loss is %g", value[LANGUAGE_HELD_OUT]);
+    }
     return STATUS_OK;
 }
 
@@ -161,7 +165,8 @@ static Status all_steps(Loop *loop)
     TRY(count_tokens(loop, job->stage->step));
     for (int64_t step = job->stage->step; step < job->steps; step++) {
         Status status = one_step(loop, step);
-        if (loop->trainer.refused) status = guard_keep(job->stage, step, checkpoint, loop);
+        status = loop->trainer.refused ? guard_keep(job->stage, step, checkpoint, loop)
+                                       : guard_explain(job->stage, status, NULL);
         TRY(status_context(status, "step %" PRId64, step + 1));
         const int64_t done = step + 1;
         const bool stop = done < job->steps && stage_should_stop(job->stage);

@@ -231,17 +231,9 @@ static Status iterate(PpoRun *run, int64_t step)
 /* Says behind the reason what is left to reproduce the failure with. */
 static Status say_what_is_kept(const PpoRun *run, int64_t step, Status status)
 {
-    if (status != STATUS_BROKEN && status != STATUS_DIVERGED) return status;
-    char reason[1024], path[STAGE_PATH], checkpoint[STAGE_PATH + 64];
-    snprintf(reason, sizeof reason, "%s", status_message());
-    TRY(ppo_rollout_path(path, run, step));
-    snprintf(checkpoint, sizeof checkpoint, "the start of the stage");
-    if (run->last_checkpoint != PPO_NONE) {
-        snprintf(checkpoint, sizeof checkpoint, "%s/checkpoints/step-%06" PRId64,
-                 run->job->stage->folder, run->last_checkpoint);
-    }
-    return status_fail(status, "%s; kept: %s%s%s", reason, io_exists(path) ? path : "",
-                       io_exists(path) ? " and " : "", checkpoint);
+    char path[STAGE_PATH] = "";
+    STATUS_ASIDE(ppo_rollout_path(path, run, step));
+    return guard_explain(run->job->stage, status, path);
 }
 
 /* Leaves after the last finished step, committed. */
@@ -254,7 +246,9 @@ static Status stop(PpoRun *run)
 
 static Status iterations(PpoRun *run)
 {
-    if (run->state.step == 0 && sample_due(run, 0)) TRY(ppo_samples_add(run, 0));
+    if (run->state.step == 0 && sample_due(run, 0)) {
+        TRY(say_what_is_kept(run, 0, ppo_samples_add(run, 0)));
+    }
     while (run->state.step < run->job->config->steps) {
         if (stage_should_stop(run->job->stage)) return stop(run);
         const int64_t step = run->state.step + 1;

@@ -253,7 +253,9 @@ static Status measure_held_out(Training *t)
     if (p->count == 0) return STATUS_OK;
     double sums[TRAINER_SUMS] = {0};
     PreferenceLoss loss = {.config = &t->job->config->loss, .pairs = p->count, .score = p->score};
-    TRY(trainer_measure(sums, &t->trainer, &p->answers, &t->held_out_plan, preference_loss, &loss));
+    TRY(status_context(
+        trainer_measure(sums, &t->trainer, &p->answers, &t->held_out_plan, preference_loss, &loss),
+        "held out"));
     for (int i = 0; i < p->count; i++) p->gap[i] = p->score[2 * i] - p->score[2 * i + 1];
     return STATUS_OK;
 }
@@ -323,7 +325,8 @@ static Status all_steps(Training *t)
     Stage *stage = t->job->stage;
     for (int64_t step = stage->step; step < t->steps; step++) {
         Status status = one_step(t, step);
-        if (t->trainer.refused) status = guard_keep(stage, step, commit, t);
+        status = t->trainer.refused ? guard_keep(stage, step, commit, t)
+                                    : guard_explain(stage, status, NULL);
         TRY(status_context(status, "step %" PRId64, step + 1));
         const int64_t done = step + 1;
         const bool stop = done < t->steps && stage_should_stop(stage);
@@ -372,7 +375,7 @@ static Status train(Training *t, Model *policy)
     TRY(start_network(t, policy));
     model_free(policy);
     TRY(all_steps(t));
-    return publish(t);
+    return guard_explain(t->job->stage, publish(t), NULL);
 }
 
 Status reward_run(const RewardJob *job)

@@ -116,6 +116,9 @@ static void a_spike_that_ends_the_run_leaves_the_guard_as_it_was(void **state)
     assert_int_equal(guard.in_a_row, 0);
 }
 
+#define TO_TRY                                                                                     \
+    "; to try: a lower sft.learning_rate or sft.max_grad_norm, by --set with --restart sft"
+
 /* Counts its calls; fails on request. */
 typedef struct Saves {
     int calls;
@@ -133,22 +136,54 @@ static Status save(void *context, int64_t step)
 static void only_a_checkpoint_that_was_saved_is_said_to_be_kept(void **state)
 {
     (void)state;
-    Stage stage = {.run = "runs/a", .folder = "runs/a/sft", .last_step = 5};
+    Stage stage = {.name = "sft", .run = "runs/a", .folder = "runs/a/sft", .last_step = 5};
     Saves saves = {.fail = true};
     assert_int_equal(status_fail(STATUS_DIVERGED, "too much"), STATUS_DIVERGED);
     assert_int_equal(guard_keep(&stage, 7, save, &saves), STATUS_DIVERGED);
-    assert_string_equal(status_message(), "too much");
+    assert_string_equal(status_message(), "too much" TO_TRY);
 
     saves.fail = false;
     const char *kept = "too much; kept: runs/a/sft/checkpoints/step-000007, from which rlhf resume "
-                       "runs/a repeats it";
-    assert_fails(guard_keep(&stage, 7, save, &saves), STATUS_DIVERGED, kept);
+                       "runs/a repeats it" TO_TRY;
+    assert_int_equal(status_fail(STATUS_DIVERGED, "too much"), STATUS_DIVERGED);
+    assert_int_equal(guard_keep(&stage, 7, save, &saves), STATUS_DIVERGED);
+    assert_string_equal(status_message(), kept);
     assert_int_equal(saves.calls, 2);
 
     stage.last_step = 7; /* saved before: not again */
     assert_int_equal(status_fail(STATUS_DIVERGED, "too much"), STATUS_DIVERGED);
     assert_fails(guard_keep(&stage, 7, save, &saves), STATUS_DIVERGED, kept);
     assert_int_equal(saves.calls, 2);
+}
+
+static void what_diverged_elsewhere_says_what_is_kept_and_what_to_try(void **state)
+{
+    (void)state;
+    Stage stage = {.name = "sft", .run = "runs/a", .folder = "runs/a/sft", .last_step = -1};
+    char dump[600];
+    snprintf(dump, sizeof dump, "%s/000003.h5", folder);
+    assert_int_equal(guard_explain(&stage, status_fail(STATUS_DIVERGED, "too much"), dump),
+                     STATUS_DIVERGED);
+    assert_string_equal(status_message(), "too much; kept: the start of the stage" TO_TRY);
+
+    stage.last_step = 2;
+    assert_int_equal(guard_explain(&stage, status_fail(STATUS_DIVERGED, "too much"), NULL),
+                     STATUS_DIVERGED);
+    assert_string_equal(status_message(),
+                        "too much; kept: runs/a/sft/checkpoints/step-000002" TO_TRY);
+
+    /* A broken invariant is a mistake of the program: no setting helps. */
+    char expected[1200];
+    assert_ok(io_publish(dump, "x", 1));
+    snprintf(expected, sizeof expected, "not 1; kept: %s and runs/a/sft/checkpoints/step-000002",
+             dump);
+    assert_int_equal(guard_explain(&stage, status_fail(STATUS_BROKEN, "not 1"), dump),
+                     STATUS_BROKEN);
+    assert_string_equal(status_message(), expected);
+
+    assert_int_equal(guard_explain(&stage, status_fail(STATUS_IO, "full"), dump), STATUS_IO);
+    assert_string_equal(status_message(), "full");
+    assert_ok(guard_explain(&stage, STATUS_OK, dump));
 }
 
 static void a_checkpoint_keeps_what_decides(void **state)
@@ -185,6 +220,8 @@ int main(void)
         cmocka_unit_test(equal_losses_do_not_make_spikes_of_all_others),
         cmocka_unit_test(a_spike_that_ends_the_run_leaves_the_guard_as_it_was),
         cmocka_unit_test(only_a_checkpoint_that_was_saved_is_said_to_be_kept),
+        cmocka_unit_test_setup_teardown(what_diverged_elsewhere_says_what_is_kept_and_what_to_try,
+                                        make_folder, drop_folder),
         cmocka_unit_test_setup_teardown(a_checkpoint_keeps_what_decides, make_folder, drop_folder),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

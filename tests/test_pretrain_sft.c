@@ -396,6 +396,35 @@ static void what_cannot_be_trained_on_is_refused(void **state)
     world_close(&world);
 }
 
+/* The last update leaves weights whose forward pass overflows: no step comes behind it to show it,
+ * and at a rate that is itself no float not even the weights are finite. */
+static void a_last_update_that_ruins_the_network_is_not_published(void **state)
+{
+    (void)state;
+    World world = {0};
+    char path[600];
+    world_open(&world);
+    world.pretrain.steps = 2;
+    world.pretrain.evaluate_every = 0;
+    world.pretrain.optimiser.warmup_steps = 1;
+    world.pretrain.optimiser.final_rate = 1;
+    assert_fails(run_stage(&world, "pretrain", run_pretrain, 1, 1), STATUS_STOPPED, "after step 1");
+    world.pretrain.optimiser.learning_rate = 1e30;
+    snprintf(path, sizeof path,
+             "; kept: %s/pretrain/checkpoints/step-000001; to try: a lower pretrain.learning_rate",
+             world.run);
+    assert_fails(run_stage(&world, "pretrain", run_pretrain, 1, 0), STATUS_DIVERGED,
+                 "step 2: the held-out loss is ");
+    assert_non_null(strstr(status_message(), path));
+    world.pretrain.optimiser.learning_rate = 1e300;
+    assert_fails(run_stage(&world, "pretrain", run_pretrain, 1, 0), STATUS_DIVERGED,
+                 "step 2: weight of transformer.wte.weight is not finite; kept: ");
+    assert_non_null(strstr(status_message(), path));
+    snprintf(path, sizeof path, "%s/pretrain/manifest.json", world.run);
+    assert_false(io_exists(path));
+    world_close(&world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -405,6 +434,7 @@ int main(void)
         cmocka_unit_test(a_uniform_network_loses_ln_v),
         cmocka_unit_test(prompt_tokens_carry_no_gradient),
         cmocka_unit_test(what_cannot_be_trained_on_is_refused),
+        cmocka_unit_test(a_last_update_that_ruins_the_network_is_not_published),
     };
     store_setup();
     if (gemm_setup() != STATUS_OK) return 1;

@@ -392,6 +392,26 @@ static void without_held_out_pairs_the_judge_is_not_judged(void **state)
     bytes_free(&text);
 }
 
+/* One update alone, so that only looking at the result can show what became of the network. */
+static void a_ruined_judge_is_not_published(void **state)
+{
+    (void)state;
+    static const char *const said[2] = {": its score is ", "step 1: held out: pair "};
+    for (int held_out = 0; held_out < 2; held_out++) {
+        char run[64], path[128];
+        labelled_run(run, 0.2 * held_out);
+        RewardConfig config = plain;
+        config.epochs = 1;
+        config.batch = 1000;
+        config.optimiser.learning_rate = 1e30;
+        assert_fails(train(run, &config, 1), STATUS_DIVERGED, said[held_out]);
+        assert_non_null(strstr(status_message(), "; kept: the start of the stage; to try: a lower "
+                                                 "reward.learning_rate or reward.max_grad_norm"));
+        snprintf(path, sizeof path, "%s/reward/manifest.json", run);
+        assert_false(io_exists(path));
+    }
+}
+
 static void without_comparisons_it_says_what_to_run(void **state)
 {
     (void)state;
@@ -413,6 +433,7 @@ int main(void)
         cmocka_unit_test(it_learns_what_the_labeller_likes),
         cmocka_unit_test(threads_and_a_stop_change_no_byte),
         cmocka_unit_test(without_held_out_pairs_the_judge_is_not_judged),
+        cmocka_unit_test(a_ruined_judge_is_not_published),
         cmocka_unit_test(without_comparisons_it_says_what_to_run),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
