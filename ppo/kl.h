@@ -13,7 +13,8 @@ double kl_k3(double change); /* e^-change - 1 + change: unbiased, >= 0 */
 double kl_exact(const float *logits, const float *reference_logits, int V, double temperature);
 
 /* One step of the adaptive controller: e = clip(kl / target - 1, -0.2, 0.2),
- * beta (1 + e episodes / horizon). `kl` is nats a sequence, never a token. */
+ * beta (1 + e episodes / horizon), for a horizon above episodes / 5. `kl` is nats a sequence, never
+ * a token. */
 double kl_controller(double coefficient, double kl, double target, double episodes, double horizon);
 
 #endif

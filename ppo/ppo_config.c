@@ -21,7 +21,11 @@ static const ConfigField ppo_fields[] = {
                  "whether kl_coef follows the measured KL"),
     FIELD_REAL(PpoConfig, kl_target, 6, 1e-6, 1e6, "adaptive: KL aimed at, nats a sequence"),
     FIELD_REAL(PpoConfig, kl_horizon, 0, 0, 1e12,
-               "adaptive: episodes in which kl_coef may move by a fifth; 0: five batches"),
+               "adaptive: episodes in which kl_coef may move by a fifth, no fewer than rollouts; "
+               "0: five batches"),
+    FIELD_REAL(PpoConfig, kl_ceiling, 0, 0, 1e6,
+               "mean KL of an iteration that ends the run before its update, nats a sequence; 0: "
+               "never"),
     FIELD_REAL(PpoConfig, gamma, 1, 0, 1, "discount of a reward a token later"),
     FIELD_REAL(PpoConfig, lambda, 0.95, 0, 1,
                "generalised advantage estimation: 0 trusts the critic, 1 only the rewards"),
@@ -68,6 +72,13 @@ Status ppo_config_check(const PpoConfig *config)
                            "ppo.rollouts = %" PRId64 ": must be at least minibatches times shards, "
                            "%" PRId64 " * %" PRId64 " = %" PRId64,
                            config->rollouts, config->minibatches, config->shards, parts);
+    }
+    const bool adaptive = strcmp(config->kl_controller, "adaptive") == 0;
+    if (adaptive && config->kl_horizon > 0.0 && config->kl_horizon < (double)config->rollouts) {
+        return status_fail(STATUS_SETTINGS,
+                           "ppo.kl_horizon = %g: must be 0 or at least ppo.rollouts = %" PRId64
+                           ": kl_coef could turn negative within an iteration",
+                           config->kl_horizon, config->rollouts);
     }
     return STATUS_OK;
 }

@@ -18,6 +18,7 @@ typedef struct PpoConfig {
     char kl_controller[CONFIG_TEXT]; /* fixed | adaptive */
     double kl_target;    /* adaptive: nats a sequence */
     double kl_horizon;   /* adaptive: episodes; 0: five batches */
+    double kl_ceiling;   /* mean KL of an iteration above it ends the run, nats a sequence; 0: not */
     double gamma, lambda;
     double clip_range, value_clip_range;
     double entropy_coef;

@@ -207,12 +207,24 @@ static Status learn(PpoRun *run, double *value)
     return status;
 }
 
+/* Before the update, of what the rollout file holds: going on from there ends alike. */
+static Status check_ceiling(const PpoRun *run, double kl)
+{
+    const double ceiling = run->job->config->kl_ceiling;
+    if (ceiling == 0.0 || kl <= ceiling) return STATUS_OK;
+    return status_fail(STATUS_DIVERGED,
+                       "the mean KL to the reference is %g nats a sequence, above ppo.kl_ceiling = "
+                       "%g: a higher ppo.kl_coef holds it",
+                       kl, ceiling);
+}
+
 static Status iterate(PpoRun *run, int64_t step)
 {
     Stage *stage = run->job->stage;
     static const char *const shown[] = {"objective/kl", "objective/scores", "objective/gold", NULL};
     double value[PPO_METRICS];
     TRY(ppo_rollout(run, step, value));
+    TRY(check_ceiling(run, value[PPO_KL]));
     TRY(ppo_exact_metrics(value, run));
     ppo_note_best(run, step, value);
     if (stage_should_stop(stage)) return status_fail(STATUS_STOPPED, "stopped");

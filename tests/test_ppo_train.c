@@ -409,6 +409,50 @@ static void c15_adaptive_coefficient_survives_a_stop(void **state)
     toy_end(&parted);
 }
 
+/* At a KL above the ceiling the rollouts are on disk and nothing is learned from them; going on
+ * says the same. */
+static void kl_above_the_ceiling_ends_the_run_before_the_update(void **state)
+{
+    (void)state;
+    Toy free_run, held;
+    MetricColumns columns = {0};
+    char path[600], expected[1400];
+    toy_begin(&free_run);
+    toy_begin(&held);
+    assert_ok(toy_life(&free_run, 1, (StageHooks){0}));
+    toy_path(path, &free_run, "metrics.jsonl");
+    assert_ok(metric_columns_read(&columns, path));
+    const double *kl = metric_column(&columns, "objective/kl");
+    int step = 1;
+    while (step < columns.rows && kl[step] <= kl[step - 1]) step++;
+    assert_in_range(step, 1, columns.rows - 1);
+    held.config.kl_ceiling = 0.5 * (kl[step - 1] + kl[step]);
+    int first = 0;
+    while (kl[first] <= held.config.kl_ceiling) first++;
+
+    toy_path(path, &held, "rollouts");
+    snprintf(
+        expected, sizeof expected,
+        "ppo step %d: the mean KL to the reference is %g nats a sequence, above ppo.kl_ceiling "
+        "= %g: a higher ppo.kl_coef holds it; kept: %s/%06d.h5 and the start of the stage; to "
+        "try: a lower ppo.learning_rate or ppo.max_grad_norm, by --set with --restart ppo",
+        first + 1, kl[first], held.config.kl_ceiling, path, first + 1);
+    for (int life = 0; life < 2; life++) {
+        assert_int_equal(toy_life(&held, 1 + life, (StageHooks){0}), STATUS_DIVERGED);
+        assert_string_equal(status_message(), expected);
+        assert_int_equal(held.stage.last_step, -1);
+    }
+    toy_path(path, &held, "manifest.json");
+    assert_false(io_exists(path));
+    metric_columns_free(&columns);
+
+    held.config.kl_ceiling = 1e6; /* not reached: the same bytes as without one */
+    assert_ok(toy_life(&held, 1, (StageHooks){0}));
+    check_same_results(&free_run, &held, true);
+    toy_end(&free_run);
+    toy_end(&held);
+}
+
 /* An update is a function of the file and of the checkpoint of the step before. */
 static void update_can_be_replayed_from_the_file(void **state)
 {
@@ -620,6 +664,7 @@ int main(void)
         cmocka_unit_test(gold_reaches_no_weight),
         cmocka_unit_test(stopped_run_goes_on_to_the_same_bytes),
         cmocka_unit_test(c15_adaptive_coefficient_survives_a_stop),
+        cmocka_unit_test(kl_above_the_ceiling_ends_the_run_before_the_update),
         cmocka_unit_test(update_can_be_replayed_from_the_file),
         cmocka_unit_test(checkpoints_are_kept_by_rule),
         cmocka_unit_test(blind_critic_gets_a_warm_up),

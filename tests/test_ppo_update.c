@@ -906,6 +906,24 @@ static void too_few_rollouts_are_refused(void **state)
                  "ppo.rollouts = 12: must be at least minibatches times shards, 2 * 8 = 16");
 }
 
+/* A fifth of rollouts / kl_horizon off one is the least factor: it stays well above 0. */
+static void a_horizon_below_an_iteration_is_refused(void **state)
+{
+    (void)state;
+    PpoConfig config = small_config();
+    config.kl_horizon = (double)config.rollouts - 1;
+    assert_ok(ppo_config_check(&config)); /* the controller is fixed */
+    strcpy(config.kl_controller, "adaptive");
+    assert_fails(ppo_config_check(&config), STATUS_SETTINGS,
+                 "ppo.kl_horizon = 11: must be 0 or at least ppo.rollouts = 12: kl_coef could turn "
+                 "negative");
+    config.kl_horizon = 0;
+    assert_ok(ppo_config_check(&config));
+    config.kl_horizon = (double)config.rollouts;
+    assert_ok(ppo_config_check(&config));
+    assert_close(ppo_config_next_kl_coef(&config, 0.2, 0.0), 0.2 * 0.8, 1e-12, 0);
+}
+
 static int setup(void **state)
 {
     (void)state;
@@ -943,6 +961,7 @@ int main(void)
         cmocka_unit_test(c6_missing_end_is_paid_for),
         cmocka_unit_test(controller_acts_only_where_asked),
         cmocka_unit_test(too_few_rollouts_are_refused),
+        cmocka_unit_test(a_horizon_below_an_iteration_is_refused),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
 }
