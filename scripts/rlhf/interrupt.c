@@ -1,6 +1,7 @@
 #include "scripts/rlhf/interrupt.h"
 
 #include <signal.h>
+#include <stddef.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -18,6 +19,26 @@ static void on_checkpoint(int number)
     checkpoint_asked = 1;
 }
 
+static void mask(int how)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGUSR1);
+    sigprocmask(how, &set, NULL);
+}
+
+void interrupt_hold(void)
+{
+    mask(SIG_BLOCK);
+}
+
+void interrupt_release(void)
+{
+    mask(SIG_UNBLOCK);
+}
+
 void interrupt_install(void)
 {
     stop_asked = 0;
@@ -32,6 +53,7 @@ void interrupt_install(void)
     action.sa_handler = SIG_IGN;
     sigaction(SIGXFSZ, &action, NULL);
     sigaction(SIGPIPE, &action, NULL);
+    interrupt_release();
 }
 
 bool interrupt_stop(void)

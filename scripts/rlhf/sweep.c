@@ -13,6 +13,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -182,9 +183,13 @@ static Status make_members(Sweep *sweep)
     return STATUS_OK;
 }
 
-/* In the child: one run, then out. */
-static void live_as(Member *member, const Sweep *sweep)
+/* In the child: one run, then out. A parent that is gone, however it went, cannot pass a signal on
+ * any more: its end is one. */
+static void live_as(Member *member, const Sweep *sweep, pid_t parent)
 {
+    prctl(PR_SET_PDEATHSIG, SIGTERM, 0, 0, 0);
+    if (getppid() != parent) _exit(128 + SIGTERM); /* it went before that */
+    setpgid(0, 0); /* the terminal's signals come through it, once */
     RunRequest request;
     Status status = member_request(&request, member, sweep);
     if (status == STATUS_OK) status = run_execute(&request, sweep->out, sweep->errors);
@@ -199,15 +204,15 @@ static Status start(Member *member, const Sweep *sweep)
 {
     fflush(sweep->out);
     fflush(sweep->errors);
+    const pid_t parent = getpid();
+    interrupt_hold(); /* the child installs its handlers in run_execute */
     member->process = fork();
+    if (member->process == 0) live_as(member, sweep, parent);
+    interrupt_release();
     if (member->process < 0) {
         member->process = -1;
         member->status = STATUS_FAILED;
         return status_fail(STATUS_FAILED, "cannot start a process: %s", strerror(errno));
-    }
-    if (member->process == 0) {
-        setpgid(0, 0); /* the terminal's signals come through us, once */
-        live_as(member, sweep);
     }
     return STATUS_OK;
 }
