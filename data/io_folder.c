@@ -118,19 +118,25 @@ static Status read_folder(Texts *found, DIR *folder, const char *path)
     }
 }
 
-Status io_list(Texts *names, const char *folder)
+/* Nothing is added where the folder is not there. */
+static Status list(Texts *names, bool *there, const char *folder)
 {
     DIR *stream = opendir(folder);
-    if (stream == NULL) {
-        if (errno == ENOENT) return status_fail(STATUS_DATA, "%s: missing", folder);
-        return call_fail(STATUS_IO, folder, "list");
-    }
+    *there = stream != NULL || errno != ENOENT;
+    if (stream == NULL) return *there ? call_fail(STATUS_IO, folder, "list") : STATUS_OK;
     Texts found = {0};
     Status status = read_folder(&found, stream, folder);
     closedir(stream);
     if (status == STATUS_OK) status = add_sorted(names, &found);
     texts_free(&found);
     return status;
+}
+
+Status io_list(Texts *names, const char *folder)
+{
+    bool there;
+    TRY(list(names, &there, folder));
+    return there ? STATUS_OK : status_fail(STATUS_DATA, "%s: missing", folder);
 }
 
 /* What a walk does with each thing it meets, a folder after what lies in it. */
@@ -142,7 +148,8 @@ static Status walk_folder(const char *path, Visit *visit, void *context)
 {
     Texts names = {0};
     Bytes child = {0};
-    Status status = io_list(&names, path);
+    bool there; /* it may be gone since it was looked at */
+    Status status = list(&names, &there, path);
     for (int i = 0; i < names.count && status == STATUS_OK; i++) {
         size_t size;
         const char *name = texts_at(&names, i, &size);

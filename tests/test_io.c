@@ -5,6 +5,7 @@
 
 #include "data/io.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -276,6 +277,34 @@ static void folders_are_made_listed_measured_and_removed(void **state)
     expect_content(in("outside"), "stays");
 }
 
+static char vanishing[128]; /* goes when it is opened; "": none */
+
+/* In libc's place: between a look at a folder and its opening another process may remove it. */
+DIR *opendir(const char *path)
+{
+    if (vanishing[0] != '\0' && strcmp(path, vanishing) == 0) assert_int_equal(rmdir(path), 0);
+    const int file = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return file < 0 ? NULL : fdopendir(file);
+}
+
+static void a_folder_that_vanishes_is_passed_over(void **state)
+{
+    (void)state;
+    uint64_t bytes;
+    assert_ok(io_make_folder(in("run/gone")));
+    assert_ok(io_publish(in("run/a"), "123", 3));
+    assert_ok(io_publish(in("run/z"), "4567", 4));
+    snprintf(vanishing, sizeof vanishing, "%s", in("run/gone"));
+    assert_ok(io_usage(&bytes, in("run")));
+    assert_int_equal(bytes, 7);
+    assert_ok(io_make_folder(vanishing));
+    assert_ok(io_remove_tree(in("run")));
+    vanishing[0] = '\0';
+    assert_false(io_exists(in("run")));
+    Texts names = {0};
+    assert_fails(io_list(&names, in("run")), STATUS_DATA, "/run: missing");
+}
+
 static void a_lock_is_held_once_and_names_its_holder(void **state)
 {
     (void)state;
@@ -373,6 +402,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_log_is_not_written_through_a_link, make_folder,
                                         drop_folder),
         cmocka_unit_test_setup_teardown(folders_are_made_listed_measured_and_removed, make_folder,
+                                        drop_folder),
+        cmocka_unit_test_setup_teardown(a_folder_that_vanishes_is_passed_over, make_folder,
                                         drop_folder),
         cmocka_unit_test_setup_teardown(a_lock_is_held_once_and_names_its_holder, make_folder,
                                         drop_folder),
