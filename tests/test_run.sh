@@ -50,6 +50,28 @@ says err "of disk are needed"
 says err "free space, then run: rlhf run ... --resume --out big"
 [ -e big/config.json ] && fail "a run that cannot fit was begun"
 
+expect 1 run tiny --out big --set model.channels=512 --set model.layers=8 --set reward.shards=1024
+says err "of memory are needed"
+[ -e big/config.json ] && fail "a run that cannot fit was begun"
+
+# --- the estimates are of what is left to do ---
+about() { # disk|memory WORDS...
+  local what=$1
+  shift
+  expect 0 run tiny --dry-run "$@"
+  sed -n "s/^$what about \(.*\), of .*/\1/p" out
+}
+wide=(--out none --set reward.shards=1024)
+[ "$(about memory "${wide[@]}" --until label)" = "$(about memory --out none --until label)" ] ||
+  fail "reward.shards counts in a run that stops before it"
+[ "$(about memory "${wide[@]}")" != "$(about memory --out none)" ] || fail "reward.shards counts nowhere"
+long=(--out none --set ppo.steps=1000)
+[ "$(about disk "${long[@]}" --set keep_every=1)" != "$(about disk "${long[@]}")" ] ||
+  fail "keep_every counts nowhere"
+for what in disk memory; do
+  [ "$(about $what --out a --resume "${settings[@]}")" = "0 B" ] || fail "a finished run needs $what"
+done
+
 # --- a directory that holds a run ---
 expect 3 run tiny --out a "${settings[@]}"
 says err "a: holds a run already; --resume goes on with it, --restart starts it again"

@@ -158,7 +158,7 @@ static Status run_in_directory(const RunRequest *request, RunDir *directory,
 {
     const bool restarts = request->restart >= 0;
     TRY(check_resumable(pipeline, restarts ? request->restart - 1 : request->last, request->force));
-    if (pipeline->options->check_room) TRY(plan_check(pipeline));
+    if (pipeline->options->check_room) TRY(plan_check(request, pipeline));
     if (restarts) TRY(pipeline_forget(request->run, request->restart));
     TRY(write_config(directory, &pipeline->config));
     TRY(life_record(directory, pipeline->options));

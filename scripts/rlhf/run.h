@@ -34,9 +34,9 @@ Status life_record(RunDir *directory, const Options *options);
  * tensorboard, check_room. Without a life nothing changes. */
 Status life_options(Options *options, const char *run);
 
-/* Refuses to begin where the run cannot fit: less than half of the disk's estimate is free beside
- * what it has already (STATUS_IO), or less memory than it needs is available (STATUS_FAILED). */
-Status plan_check(const Pipeline *pipeline);
+/* Refuses to begin where what is left to do cannot fit: less than half of the disk's estimate is
+ * free (STATUS_IO), or less memory is available than the hungriest stage needs (STATUS_FAILED). */
+Status plan_check(const RunRequest *request, const Pipeline *pipeline);
 
 /* What `--dry-run` says. */
 Status plan_print(FILE *out, const RunRequest *request);
