@@ -197,6 +197,14 @@ bool stage_should_stop(const Stage *stage)
     return stage->hooks.should_stop != NULL && stage->hooks.should_stop(stage->hooks.context);
 }
 
+Status stage_leave(const StageHooks *hooks)
+{
+    if (hooks == NULL || hooks->should_stop == NULL || !hooks->should_stop(hooks->context)) {
+        return STATUS_OK;
+    }
+    return status_fail(STATUS_STOPPED, "stopped");
+}
+
 bool stage_checkpoint_due(const Stage *stage)
 {
     const StageHooks *hooks = &stage->hooks;

@@ -92,6 +92,9 @@ double stage_seconds(void);
 
 /* True when the stage should leave (signal, --max-hours): commit, then return STATUS_STOPPED. */
 bool stage_should_stop(const Stage *stage);
+/* The same inside a piece of work whose threads all ask, so the hook must be fit for that:
+ * STATUS_STOPPED, "stopped", where it says so. NULL: nobody asks. */
+Status stage_leave(const StageHooks *hooks);
 /* True when a checkpoint is due: time, signal, or about to stop. */
 bool stage_checkpoint_due(const Stage *stage);
 

@@ -154,11 +154,13 @@ static Status run_group(void *context, int item, int worker_index)
         worker->rng[slot] = rng_stream(config->seed, config->stage, config->purpose, config->step,
                                        (uint64_t)request->prompt_id, (uint64_t)request->sample);
     }
+    TRY(stage_leave(config->hooks));
     read_prompts(&group);
     for (int slot = 0; slot < group.count; slot++) worker->slot[slot] = slot;
     int live = group.count;
     TRY(draw_tokens(&group, &live, worker->last));
     while (live > 0) {
+        TRY(stage_leave(config->hooks));
         decode_rows(&worker->decoder, job->model, worker->token, worker->slot, worker->position,
                     live);
         TRY(draw_tokens(&group, &live, worker->decoder.hidden));

@@ -9,6 +9,7 @@
 #include "data/arena.h"
 #include "data/rng.h"
 #include "data/sequences.h"
+#include "data/stage.h"
 #include "policy/model.h"
 
 #include <stdint.h>
@@ -24,6 +25,7 @@ typedef struct GenerateConfig {
     int threads;
     Arena *kept;         /* memory that the next call may use again; the caller frees it.
                             NULL: claimed and released in the call */
+    const StageHooks *hooks; /* asked before every token whether to leave; NULL: never */
     uint64_t seed;
     RngStage stage;
     RngPurpose purpose;
@@ -45,7 +47,8 @@ int generate_group(ModelShape shape, int count);
 /* Adds one sequence a request, in order, to *answers: its prompt and its answer, <|endoftext|>
  * included where it came; terminated[i] says whether it did. An empty prompt or one that leaves
  * too little room: STATUS_DATA, "prompt 3: 70 tokens and 32 of answer do not fit in 96 positions".
- * Logits that are not finite: STATUS_DIVERGED. */
+ * Logits that are not finite: STATUS_DIVERGED. Asked to leave: STATUS_STOPPED, nothing
+ * is added. */
 Status generate(Sequences *answers, uint8_t *terminated, const Model *model,
                 const Sequences *prompts, const GenerateRequest *request, int count,
                 const GenerateConfig *config);

@@ -54,7 +54,8 @@ static Status answer_prompts(Sequences *answers, PpoRun *run, int64_t step)
             (GenerateRequest){.prompt_id = rollout->prompt_id[i], .sample = 0, .prompt = i};
     }
     Sequences prompts = {0};
-    const GenerateConfig config = ppo_sampling(run, RNG_SAMPLING, step);
+    GenerateConfig config = ppo_sampling(run, RNG_SAMPLING, step);
+    config.hooks = &run->job->stage->hooks;
     FAULT(run->job->fault, requests, run->request, count);
     Status status = prompts_read(&prompts, run->job->task, run->tokenizer, TASK_TRAIN,
                                  rollout->prompt_id, count);
@@ -139,6 +140,7 @@ static Status score_rollout(PpoRun *run)
                               .raw_score = rollout->raw_score};
     BlockPlan plan;
     TRY(cut_blocks(&plan, run));
+    run->scorer.hooks = &run->job->stage->hooks;
     Status status =
         ppo_score(&run->scorer, &scores, &networks, &sequences, &plan, run->learning.temperature);
     block_plan_free(&plan);
@@ -195,8 +197,6 @@ Status ppo_rollout(PpoRun *run, int64_t step, double *value)
     if (status == STATUS_OK) take_answers(run, &answers, step);
     sequences_free(&answers);
     TRY(status);
-    if (stage_should_stop(job->stage)) return status_fail(STATUS_STOPPED, "stopped");
-
     Rollout *rollout = &run->rollout;
     TRY(score_rollout(run));
     FAULT(job->fault, scored, rollout);

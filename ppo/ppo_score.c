@@ -213,6 +213,7 @@ static Status score_block(void *opaque, int index, int thread)
 {
     const ScoreContext *context = opaque;
     ScoreWorker *worker = &context->scorer->worker[thread];
+    TRY(stage_leave(context->scorer->hooks));
     block_fill(&worker->block, context->plan, index, context->sequences);
     if (worker->block.sequences == 0) return STATUS_OK;
     if (context->networks->policy != NULL) score_policy(context, worker);

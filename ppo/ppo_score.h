@@ -8,6 +8,7 @@
 
 #include "data/arena.h"
 #include "data/sequences.h"
+#include "data/stage.h"
 #include "policy/blocks.h"
 #include "policy/model.h"
 #include "policy/trainer.h"
@@ -34,6 +35,7 @@ typedef struct PpoScorer {
     int threads, rows, longest;
     ModelShape shape; /* trunk; heads may differ */
     struct ScoreWorker *worker; /* (threads) */
+    const StageHooks *hooks; /* asked before every block whether to leave; NULL: never */
     Arena arena;
 } PpoScorer;
 
@@ -41,7 +43,7 @@ Status ppo_scorer_init(PpoScorer *scorer, ModelShape shape, int rows, int longes
 void ppo_scorer_free(PpoScorer *scorer);
 
 /* Fills `scores` block by block; threads change no bit. A number that is not finite:
- * STATUS_DIVERGED with the sequence, the token and what it is. */
+ * STATUS_DIVERGED with the sequence, the token and what it is. Asked to leave: STATUS_STOPPED. */
 Status ppo_score(const PpoScorer *scorer, const PpoScores *scores, const PpoNetworks *networks,
                  const Sequences *sequences, const BlockPlan *plan, double temperature);
 

@@ -130,6 +130,10 @@ static Status critic_step(Update *update, const int *index, int count)
 /* Blocks order[0..per): those beyond the plan hold no sequences. */
 static Status minibatch(Update *update, int *order, int per)
 {
+    const PpoUpdateJob *job = update->job;
+    if (job->should_stop != NULL && job->should_stop(job->context)) {
+        return status_fail(STATUS_STOPPED, "stopped");
+    }
     int count = 0;
     for (int b = 0; b < per; b++) {
         if (order[b] < update->plan.blocks) order[count++] = order[b];
@@ -137,7 +141,7 @@ static Status minibatch(Update *update, int *order, int per)
     update->loss.tokens = response_tokens(update, order, count);
     update->updater->policy.units = update->updater->critic.units = update->loss.tokens;
     if (update->loss.tokens == 0.0) return STATUS_OK;
-    if (!update->job->critic_only) TRY(policy_step(update, order, count));
+    if (!job->critic_only) TRY(policy_step(update, order, count));
     return critic_step(update, order, count);
 }
 
@@ -175,9 +179,6 @@ static Status epochs(Update *update)
 {
     const PpoUpdateJob *job = update->job;
     for (int e = 0; e < job->config->epochs; e++) {
-        if (job->should_stop != NULL && job->should_stop(job->context)) {
-            return status_fail(STATUS_STOPPED, "stopped");
-        }
         TRY(epoch(update, e));
         update->report->epochs = e + 1;
         if (moved_too_far(update)) break;

@@ -49,7 +49,8 @@ typedef struct PpoUpdateJob {
     uint64_t seed;
     bool critic_only;
     const Fault *fault; /* NULL: none */
-    /* Asked before every epoch; true leaves with STATUS_STOPPED. NULL: never. */
+    /* Asked before every minibatch; true leaves with STATUS_STOPPED and weights that no step ends
+     * with: they are to be thrown away. NULL: never. */
     bool (*should_stop)(void *context);
     void *context;
 } PpoUpdateJob;

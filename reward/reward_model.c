@@ -77,6 +77,7 @@ typedef struct Scoring {
     int most; /* sequences in the fullest block */
     ScoreWorker *worker;
     float *score;
+    const StageHooks *hooks; /* NULL: it is never left */
     Arena arena;
 } Scoring;
 
@@ -96,6 +97,7 @@ static void scoring_layout(Scoring *s, Arena *arena, int threads)
 static Status score_block(void *context, int item, int thread)
 {
     const Scoring *s = context;
+    TRY(stage_leave(s->hooks));
     ScoreWorker *w = &s->worker[thread];
     block_fill(&w->block, &s->plan, item, s->sequences);
     transformer_forward(&w->activations, s->model, &w->block);
@@ -145,12 +147,25 @@ static Status score_all(Scoring *s, int threads)
     return parallel_for(s->plan.blocks, threads, score_block, s);
 }
 
+static Status score_answers(Scoring *scoring, int threads)
+{
+    if (scoring->sequences->count == 0) return STATUS_OK;
+    const Status status = score_all(scoring, threads);
+    arena_free(&scoring->arena);
+    block_plan_free(&scoring->plan);
+    return status;
+}
+
 Status reward_score(float *score, const Model *model, const Sequences *sequences, int threads)
 {
-    if (sequences->count == 0) return STATUS_OK;
     Scoring scoring = {.model = model, .sequences = sequences, .score = score};
-    const Status status = score_all(&scoring, threads);
-    arena_free(&scoring.arena);
-    block_plan_free(&scoring.plan);
-    return status;
+    return score_answers(&scoring, threads);
+}
+
+Status reward_score_in(const Stage *stage, float *score, const Model *model,
+                       const Sequences *sequences)
+{
+    Scoring scoring = {
+        .model = model, .sequences = sequences, .score = score, .hooks = &stage->hooks};
+    return score_answers(&scoring, stage->threads);
 }

@@ -27,6 +27,9 @@ extern const MetricTable reward_metrics;
 
 /* score[i] = gain * head(last token of sequence i) + bias, float32. Threads change no bit. */
 Status reward_score(float *score, const Model *model, const Sequences *sequences, int threads);
+/* The same for a stage that may have to leave: asked before every block, STATUS_STOPPED. */
+Status reward_score_in(const Stage *stage, float *score, const Model *model,
+                       const Sequences *sequences);
 
 /* The loss on comparisons for policy/trainer: sequences 2k and 2k + 1 of a block are the chosen and
  * the rejected answer of one pair; scores are the bare head's, without gain and bias.

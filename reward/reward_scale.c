@@ -41,6 +41,7 @@ static Status draw(Fresh *f, const RewardJob *job, const Tokenizer *tokenizer, i
         .response_tokens = (int)job->task->config->response_tokens,
         .end = tokenizer_end(tokenizer),
         .threads = job->stage->threads,
+        .hooks = &job->stage->hooks,
         .seed = job->stage->seed,
         .stage = RNG_REWARD,
         .purpose = RNG_SAMPLING,
@@ -86,7 +87,7 @@ static Status normalise(RewardScale *scale, Fresh *f, Model *model, const Reward
 
     model->reward_gain = 1.0F;
     model->reward_bias = 0.0F;
-    TRY(reward_score(f->score, model, &f->answers, job->stage->threads));
+    TRY(reward_score_in(job->stage, f->score, model, &f->answers));
     TRY(answers_gold(f->gold, job->task, &f->answers, tokenizer));
 
     const size_t n = (size_t)f->count;

@@ -341,13 +341,24 @@ static Status all_steps(Training *t)
 
 /* ---- the stage ---- */
 
+/* Scores in units of those of fresh answers. Where it is left, the last step stays. */
+static Status normalise(Training *t, RewardScale *scale)
+{
+    const Stage *stage = t->job->stage;
+    const Status status = reward_normalise(scale, &t->model, t->job, t->tokenizer, t->next_prompt);
+    if (status != STATUS_STOPPED) return status;
+    if (stage->last_step != t->steps) TRY(commit(t, t->steps));
+    return status_fail(STATUS_STOPPED, "stopped after step %" PRId64 " of %" PRId64 ", unscaled",
+                       t->steps, t->steps);
+}
+
 static Status publish(Training *t)
 {
     Stage *stage = t->job->stage;
     RewardScale scale;
     Calibration calibration;
     TRY(measure_held_out(t));
-    TRY(reward_normalise(&scale, &t->model, t->job, t->tokenizer, t->next_prompt));
+    TRY(normalise(t, &scale));
     calibrate(&calibration, t->held_out.gap, t->held_out.gold_margin, t->held_out.count,
               scale.gold_std);
     TRY(calibration_write(stage, &calibration, &scale, &t->model));

@@ -308,6 +308,53 @@ static void kept_memory_is_used_again(void **state)
     model_free(&model);
 }
 
+static bool asked_often(void *context)
+{
+    int *left = context;
+    return --*left < 0;
+}
+
+/* Groups of two: two tokens into the second, nothing is kept of either; asked no more, the answers
+ * are those of a call that nobody disturbed. */
+static void generation_leaves_between_tokens_when_asked(void **state)
+{
+    (void)state;
+    enum { FEW = 4 };
+    Model model = {0};
+    Sequences prompts = {0}, whole = {0}, answers = {0};
+    GenerateRequest request[FEW];
+    uint8_t ended[FEW];
+    make_model(&model);
+    make_prompts(&prompts, FEW);
+    for (int i = 0; i < FEW; i++) request[i] = (GenerateRequest){i, 0, i};
+    GenerateConfig config = plain_config(5);
+    config.never_end = true;
+    config.group = 2;
+    config.threads = 1;
+    assert_ok(generate(&whole, ended, &model, &prompts, request, FEW, &config));
+    int left = 1000;
+    const StageHooks hooks = {.context = &left, .should_stop = asked_often};
+    config.hooks = &hooks;
+    assert_ok(generate(&answers, ended, &model, &prompts, request, FEW, &config));
+    assert_int_equal(left, 1000 - 2 * 5); /* once a token */
+    sequences_free(&answers);
+    for (int questions = 0; questions < 10; questions++) {
+        left = questions;
+        assert_fails(generate(&answers, ended, &model, &prompts, request, FEW, &config),
+                     STATUS_STOPPED, "stopped");
+        assert_true(left >= -2); /* the second group is hardly begun */
+        assert_int_equal(answers.count, 0);
+    }
+    left = 1000;
+    config.threads = 2;
+    assert_ok(generate(&answers, ended, &model, &prompts, request, FEW, &config));
+    assert_same(&whole, &answers);
+    sequences_free(&answers);
+    sequences_free(&whole);
+    sequences_free(&prompts);
+    model_free(&model);
+}
+
 /* Every answer is its prompt, then at most RESPONSE tokens, the end at most once and then last. */
 static void answers_stop_at_the_end_or_at_the_limit(void **state)
 {
@@ -501,6 +548,7 @@ int main(void)
         cmocka_unit_test(neither_threads_nor_groups_change_the_tokens),
         cmocka_unit_test(groups_follow_from_shape_and_count_alone),
         cmocka_unit_test(kept_memory_is_used_again),
+        cmocka_unit_test(generation_leaves_between_tokens_when_asked),
         cmocka_unit_test(answers_stop_at_the_end_or_at_the_limit),
         cmocka_unit_test(never_end_draws_no_end),
         cmocka_unit_test(answers_do_not_depend_on_their_neighbours),

@@ -455,7 +455,7 @@ static bool asked_twice(void *context)
     return ++*(int *)context == 2;
 }
 
-static void update_leaves_between_epochs_when_asked(void **state)
+static void update_leaves_between_minibatches_when_asked(void **state)
 {
     (void)state;
     World world;
@@ -470,7 +470,9 @@ static void update_leaves_between_epochs_when_asked(void **state)
                               .should_stop = asked_twice,
                               .context = &asked};
     assert_fails(ppo_update(&report, &updater, &job), STATUS_STOPPED, "stopped");
-    assert_int_equal(report.epochs, 1);
+    assert_int_equal(report.epochs, 0);
+    assert_int_equal(updater.policy.adamw.step, 1);
+    assert_int_equal(updater.critic.adamw.step, 1);
     ppo_updater_free(&updater);
     free_world(&world);
 }
@@ -730,6 +732,36 @@ static void score_that_is_not_finite_is_named(void **state)
     free_world(&world);
 }
 
+static void scoring_leaves_between_blocks_when_asked(void **state)
+{
+    (void)state;
+    World world;
+    make_world(&world);
+    const PpoScores scores = {.value = world.rollout.value};
+    const PpoNetworks networks = {.critic = &world.critic};
+    const Sequences sequences = rollout_sequences(&world.rollout);
+    PpoScorer scorer;
+    BlockPlan plan;
+    int asked = 0;
+    const StageHooks hooks = {.context = &asked, .should_stop = asked_twice};
+    assert_ok(ppo_scorer_init(&scorer, world.policy.shape, ROWS, POSITIONS, 1));
+    assert_ok(rollout_plan(&plan, &world.rollout));
+    assert_true(plan.blocks >= 3);
+    scorer.hooks = &hooks;
+    memset(world.rollout.value, 0, sizeof(float) * (size_t)world.rollout.tokens);
+    assert_fails(ppo_score(&scorer, &scores, &networks, &sequences, &plan, 1.0), STATUS_STOPPED,
+                 "stopped");
+    assert_int_equal(asked, plan.blocks); /* block 2 alone was left out */
+    for (int i = 0; i < world.rollout.count; i++) {
+        const float first =
+            world.rollout.value[world.rollout.offset[i] + world.rollout.prompt_length[i]];
+        assert_int_equal(first == 0.0f, world.rollout.block[i] == 1);
+    }
+    block_plan_free(&plan);
+    ppo_scorer_free(&scorer);
+    free_world(&world);
+}
+
 /* ---- shaping and metrics ---- */
 
 static void c9_shaping_keeps_the_contract_of_the_file(void **state)
@@ -945,7 +977,7 @@ int main(void)
         cmocka_unit_test(c5_end_of_the_answer_is_learned_from),
         cmocka_unit_test(c12_penalty_alone_lowers_the_exact_kl),
         cmocka_unit_test(target_kl_ends_the_update_after_an_epoch),
-        cmocka_unit_test(update_leaves_between_epochs_when_asked),
+        cmocka_unit_test(update_leaves_between_minibatches_when_asked),
         cmocka_unit_test(policy_gradient_is_the_derivative_of_the_loss),
         cmocka_unit_test(value_gradient_is_the_derivative_of_the_loss),
         cmocka_unit_test(c17_gradient_does_not_depend_on_the_cut),
@@ -954,6 +986,7 @@ int main(void)
         cmocka_unit_test(scores_do_not_see_the_future),
         cmocka_unit_test(c3_scores_feel_the_temperature),
         cmocka_unit_test(score_that_is_not_finite_is_named),
+        cmocka_unit_test(scoring_leaves_between_blocks_when_asked),
         cmocka_unit_test(c9_shaping_keeps_the_contract_of_the_file),
         cmocka_unit_test(rollout_metrics_have_their_hand_values),
         cmocka_unit_test(rlhf_reward_is_scores_and_non_score_reward),

@@ -286,10 +286,13 @@ static void count_step(void *context, const StageProgress *progress)
     if (steps_left > 0) steps_left--;
 }
 
+/* Questions after which it is; -1: any. */
+static int questions_left = -1;
+
 static bool stop_at_zero(void *context)
 {
     (void)context;
-    return steps_left == 0;
+    return steps_left == 0 && (questions_left < 0 || questions_left-- == 0);
 }
 
 static Status train(const char *run, const RewardConfig *config, int threads)
@@ -363,6 +366,17 @@ static void it_learns_what_the_labeller_likes(void **state)
     }
 }
 
+static int steps_of(const char *run)
+{
+    char path[128];
+    MetricColumns columns = {0};
+    snprintf(path, sizeof path, "%s/reward/metrics.jsonl", run);
+    assert_ok(metric_columns_read(&columns, path));
+    const int rows = columns.rows;
+    metric_columns_free(&columns);
+    return rows;
+}
+
 static void threads_and_a_stop_change_no_byte(void **state)
 {
     (void)state;
@@ -373,6 +387,30 @@ static void threads_and_a_stop_change_no_byte(void **state)
     steps_left = 7;
     assert_fails(train(stopped, &plain, 2), STATUS_STOPPED, "stopped after step 7 of ");
     steps_left = -1;
+    assert_ok(train(stopped, &plain, 2));
+    assert_same_files(whole, stopped);
+}
+
+/* All steps are done and in no checkpoint when it is asked to stop, while it draws the answers that
+ * it is scaled on. */
+static void a_stop_while_it_is_scaled_keeps_the_steps(void **state)
+{
+    (void)state;
+    char whole[64], stopped[64], folder[128];
+    labelled_run(whole, 0.2);
+    labelled_run(stopped, 0.2);
+    assert_ok(train(whole, &plain, 1));
+    const int steps = steps_of(whole);
+    steps_left = steps;
+    questions_left = 3;
+    assert_fails(train(stopped, &plain, 1), STATUS_STOPPED, ", unscaled");
+    steps_left = questions_left = -1;
+    int64_t *step;
+    int count;
+    snprintf(folder, sizeof folder, "%s/reward", stopped);
+    assert_ok(checkpoint_steps(&step, &count, folder));
+    assert_true(count == 1 && step[0] == steps);
+    memory_release(step);
     assert_ok(train(stopped, &plain, 2));
     assert_same_files(whole, stopped);
 }
@@ -432,6 +470,7 @@ int main(void)
         cmocka_unit_test(every_epoch_meets_every_pair_once_whole),
         cmocka_unit_test(it_learns_what_the_labeller_likes),
         cmocka_unit_test(threads_and_a_stop_change_no_byte),
+        cmocka_unit_test(a_stop_while_it_is_scaled_keeps_the_steps),
         cmocka_unit_test(without_held_out_pairs_the_judge_is_not_judged),
         cmocka_unit_test(a_ruined_judge_is_not_published),
         cmocka_unit_test(without_comparisons_it_says_what_to_run),
