@@ -5,12 +5,17 @@
 #include "data/prompts.h"
 #include "policy/generate.h"
 #include "policy/inputs.h"
+#include "reward/answer_file.h"
 
 #include <gsl/gsl_statistics_double.h>
+#include <inttypes.h>
 #include <math.h>
 #include <string.h>
 
-enum { CHUNK = 512 }; /* pairs between two rows of the journal */
+/* Pairs between two rows of the journal, and between two commits: a quarter of them, up to 512. */
+enum { CHUNK = 512, CHUNKS = 4 };
+
+static const char answers_file[] = "answers.h5";
 
 enum { PAIRS, TIES, IDENTICAL, FLIPPED, GOLD_MEAN, GOLD_STD, LENGTH, TERMINATED, METRICS };
 
@@ -39,8 +44,9 @@ typedef struct Labelling {
     const LabelJob *job;
     Tokenizer *tokenizer;
     Model policy;
-    int pairs, annotators;
-    int64_t steps;
+    int pairs, annotators, chunk;
+    int64_t steps;       /* chunks, and one that labels */
+    int64_t step;        /* chunks done */
     Sequences answers;   /* pair i: answers 2i and 2i + 1 */
     double *gold;        /* (2 pairs) */
     double *seen;        /* (2 pairs) gold as the pair's annotator sees it */
@@ -76,21 +82,18 @@ static Status record(Labelling *l, int64_t step, int answers, int64_t tokens, bo
     return stage_record(l->job->stage, step, l->steps, tokens, value, shown);
 }
 
-static Status stop_asked(const Labelling *l, int done)
-{
-    if (!stage_should_stop(l->job->stage)) return STATUS_OK;
-    return status_fail(STATUS_STOPPED, "stopped after %d of %d pairs", done, l->pairs);
-}
-
 /* ---- pairs of our own: two answers a prompt from the policy ---- */
 
-/* Gold of answers [first, last), truly and as their annotators see it. */
+/* Gold of answers [first, last), truly and as their annotators see it; of pairs that the task
+ * brings it is not known. */
 static Status read_gold(Labelling *l, int first, int last)
 {
     const Task *task = l->job->task;
     Bytes prompt = {0}, response = {0};
     Status status = STATUS_OK;
     for (int i = first; i < last && status == STATUS_OK; i++) {
+        l->gold[i] = l->seen[i] = NAN;
+        if (brings_pairs(task)) continue;
         TaskAnswer answer;
         status = answer_read(&answer, &prompt, &response, &l->answers, i, l->tokenizer);
         if (status != STATUS_OK) break;
@@ -104,7 +107,7 @@ static Status read_gold(Labelling *l, int first, int last)
     return status;
 }
 
-/* Answers 0 and 1 to the prompts of pairs [first, first + count). */
+/* Answers 0 and 1 to the prompts of pairs [first, first + count), at most CHUNK. */
 static Status draw_answers(Labelling *l, int first, int count)
 {
     const LabelJob *job = l->job;
@@ -115,6 +118,7 @@ static Status draw_answers(Labelling *l, int first, int count)
         .end = tokenizer_end(l->tokenizer),
         .threads = job->stage->threads,
         .kept = &l->answering,
+        .hooks = &job->stage->hooks,
         .seed = job->stage->seed,
         .stage = RNG_LABEL,
         .purpose = RNG_SAMPLING,
@@ -134,26 +138,6 @@ static Status draw_answers(Labelling *l, int first, int count)
     }
     sequences_free(&prompts);
     return status;
-}
-
-static Status read_policy(Labelling *l)
-{
-    const ModelShape expected = {.vocabulary = tokenizer_vocabulary(l->tokenizer)};
-    return input_network(&l->policy, l->job->stage->run, "sft", "policy", &expected);
-}
-
-static Status draw_all(Labelling *l)
-{
-    TRY(read_policy(l));
-    for (int first = 0, step = 1; first < l->pairs; first += CHUNK, step++) {
-        TRY(stop_asked(l, first));
-        const int count = l->pairs - first < CHUNK ? l->pairs - first : CHUNK;
-        const int64_t before = sequences_tokens(&l->answers);
-        TRY(draw_answers(l, first, count));
-        TRY(read_gold(l, 2 * first, 2 * (first + count)));
-        TRY(record(l, step, 2 * (first + count), sequences_tokens(&l->answers) - before, false));
-    }
-    return STATUS_OK;
 }
 
 /* ---- pairs that the task brings ---- */
@@ -195,36 +179,96 @@ static Status read_pair(Labelling *l, PairText *text, int index)
         }
         TRY(sequences_add(&l->answers, text->prompt_id.id, prompt, text->answer_id.id, answer));
         l->terminated[2 * index + a] = 1;
-        l->gold[2 * index + a] = l->seen[2 * index + a] = NAN;
     }
     return STATUS_OK;
 }
 
-static Status read_pairs(Labelling *l, PairText *text)
+/* Pairs [first, first + count) of the task. */
+static Status read_pairs(Labelling *l, int first, int count)
 {
-    int64_t before = 0;
-    for (int i = 0; i < l->pairs; i++) {
-        TRY(read_pair(l, text, i));
-        if ((i + 1) % CHUNK == 0 || i + 1 == l->pairs) {
-            const int64_t tokens = sequences_tokens(&l->answers);
-            TRY(record(l, i / CHUNK + 1, 2 * (i + 1), tokens - before, false));
-            TRY(stop_asked(l, i + 1));
-            before = tokens;
-        }
-    }
-    return STATUS_OK;
-}
-
-static Status read_all(Labelling *l)
-{
-    TRY(read_policy(l)); /* for its positions */
     PairText text = {0};
-    const Status status = read_pairs(l, &text);
+    Status status = STATUS_OK;
+    for (int i = first; i < first + count && status == STATUS_OK; i++) {
+        status = read_pair(l, &text, i);
+    }
     tokens_free(&text.answer_id);
     tokens_free(&text.prompt_id);
     for (int a = 0; a < 2; a++) bytes_free(&text.answer[a]);
     bytes_free(&text.prompt);
     return status;
+}
+
+/* ---- chunk by chunk ---- */
+
+/* Answers are a function of the seed and their pair, so those of whole chunks are all that a
+ * checkpoint needs: gold is read again. */
+static Status commit(Labelling *l)
+{
+    Stage *stage = l->job->stage;
+    char folder[STAGE_PATH];
+    const AnswerColumn terminated = {"terminated", STORE_U8, l->terminated};
+    const char *const names[] = {answers_file};
+    TRY(stage_checkpoint_begin(stage, folder, l->step));
+    TRY(answer_file_write(&l->answers, &terminated, 1, folder, answers_file));
+    return stage_checkpoint(stage, folder, l->step, names, 1, NULL, 0);
+}
+
+/* Pairs in the first `chunks` chunks. */
+static int pairs_in(const Labelling *l, int64_t chunks)
+{
+    const int64_t pairs = chunks * l->chunk;
+    return pairs < l->pairs ? (int)pairs : l->pairs;
+}
+
+/* Leaves after the last whole chunk, committed. */
+static Status stop(Labelling *l)
+{
+    if (l->step > 0 && l->job->stage->last_step != l->step) TRY(commit(l));
+    return status_fail(STATUS_STOPPED, "stopped after %d of %d pairs", pairs_in(l, l->step),
+                       l->pairs);
+}
+
+static Status resume(Labelling *l)
+{
+    const Stage *stage = l->job->stage;
+    if (!stage->resumed) return STATUS_OK;
+    if (stage->step < 1 || stage->step >= l->steps) {
+        return status_fail(STATUS_DATA, "%s: step %" PRId64 " of %" PRId64, stage->checkpoint,
+                           stage->step, l->steps);
+    }
+    const int answers = 2 * pairs_in(l, stage->step);
+    const AnswerColumn terminated = {"terminated", STORE_U8, l->terminated};
+    TRY(answer_file_read(&l->answers, &terminated, 1, answers, stage->checkpoint, answers_file,
+                         &stage->checkpoint_manifest, tokenizer_vocabulary(l->tokenizer)));
+    l->step = stage->step;
+    return read_gold(l, 0, answers);
+}
+
+static Status one_chunk(Labelling *l)
+{
+    const int first = pairs_in(l, l->step), end = pairs_in(l, l->step + 1);
+    const int64_t before = sequences_tokens(&l->answers);
+    TRY(brings_pairs(l->job->task) ? read_pairs(l, first, end - first)
+                                   : draw_answers(l, first, end - first));
+    TRY(read_gold(l, 2 * first, 2 * end));
+    TRY(record(l, l->step + 1, 2 * end, sequences_tokens(&l->answers) - before, false));
+    l->step++;
+    return stage_checkpoint_due(l->job->stage) ? commit(l) : STATUS_OK;
+}
+
+/* All pairs, drawn or read. */
+static Status gather(Labelling *l)
+{
+    const ModelShape expected = {.vocabulary = tokenizer_vocabulary(l->tokenizer)};
+    TRY(input_network(&l->policy, l->job->stage->run, "sft", "policy", &expected));
+    TRY(resume(l));
+    while (l->step < l->steps - 1) {
+        if (stage_should_stop(l->job->stage)) return stop(l);
+        const Status status = one_chunk(l);
+        if (status == STATUS_STOPPED) return stop(l);
+        TRY(status);
+    }
+    return STATUS_OK;
 }
 
 /* ---- which answer is preferred ---- */
@@ -325,7 +369,9 @@ static Status count_pairs(Labelling *l)
         return status_fail(STATUS_DATA, "%lld pairs: at most 100000000", (long long)pairs);
     }
     l->pairs = (int)pairs;
-    l->steps = (pairs + CHUNK - 1) / CHUNK + 1; /* the last step labels */
+    l->chunk = (l->pairs + CHUNKS - 1) / CHUNKS;
+    if (l->chunk > CHUNK) l->chunk = CHUNK;
+    l->steps = (l->pairs + l->chunk - 1) / l->chunk + 1;
     return STATUS_OK;
 }
 
@@ -359,7 +405,7 @@ static Status label_stage(Labelling *l)
     TRY(count_pairs(l));
     TRY(stage_read_tokenizer(&l->tokenizer, l->job->stage->run, "sft"));
     TRY(label_claim(l));
-    TRY(brings_pairs(l->job->task) ? read_all(l) : draw_all(l));
+    TRY(gather(l));
     TRY(label_all(l));
     TRY(record(l, l->steps, 2 * l->pairs, 0, true));
     return label_publish(l);

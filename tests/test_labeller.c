@@ -3,9 +3,11 @@
 #include "tests/toy_run.h"
 
 #include "data/preference.h"
+#include "reward/answer_file.h"
 #include "reward/labeller.h"
 
 #include <gsl/gsl_randist.h>
+#include <sys/wait.h>
 
 /* ---- the person ---- */
 
@@ -79,12 +81,19 @@ static const LabelConfig plain = {.pairs = 600,
                                   .annotators = 3,
                                   .sampling_temperature = 1.0};
 
-static Status label(const char *run, const TaskKind *kind, const LabelConfig *config, int threads)
+static Status label_life(const char *run, const TaskKind *kind, const LabelConfig *config,
+                         int threads, StageHooks hooks)
 {
     const Task task = {.kind = kind, .config = &toy_config, .seed = 5};
     Stage stage = toy_stage(run, "label", threads);
+    stage.hooks = hooks;
     const LabelJob job = {.stage = &stage, .task = &task, .config = config};
     return label_run(&job);
+}
+
+static Status label(const char *run, const TaskKind *kind, const LabelConfig *config, int threads)
+{
+    return label_life(run, kind, config, threads, (StageHooks){0});
 }
 
 static void read_back(Preferences *pairs, const char *run)
@@ -312,6 +321,198 @@ static void a_run_without_sft_says_what_to_run(void **state)
     assert_fails(label(run, &kind, &plain, 1), STATUS_DATA, "run: rlhf sft");
 }
 
+/* ---- its checkpoints ---- */
+
+/* The hooks of a life: how often it was asked to stop, and when the answer is yes. */
+typedef struct Visitor {
+    int questions, patience; /* patience 0: never asked to stop */
+    int rows, rows_wanted;   /* a checkpoint is wanted after that row; 0: never */
+    int rows_to_live;        /* 0: for ever */
+} Visitor;
+
+enum { DEATH = 77 };
+
+static void count_row(void *context, const StageProgress *progress)
+{
+    (void)progress;
+    Visitor *visitor = context;
+    if (++visitor->rows == visitor->rows_to_live) _exit(DEATH);
+}
+
+static bool out_of_patience(void *context)
+{
+    Visitor *visitor = context;
+    return ++visitor->questions >= visitor->patience && visitor->patience > 0;
+}
+
+static bool row_is_there(void *context)
+{
+    const Visitor *visitor = context;
+    return visitor->rows == visitor->rows_wanted;
+}
+
+static StageHooks visit(Visitor *visitor)
+{
+    return (StageHooks){visitor, count_row, out_of_patience, row_is_there};
+}
+
+static int64_t newest(const char *run)
+{
+    char folder[128];
+    int64_t *steps;
+    int count;
+    snprintf(folder, sizeof folder, "%s/label", run);
+    assert_ok(checkpoint_steps(&steps, &count, folder));
+    const int64_t step = count > 0 ? steps[count - 1] : 0;
+    memory_release(steps);
+    return step;
+}
+
+static const char *const published[] = {"comparisons.h5", "metrics.jsonl", "metrics.h5",
+                                        "manifest.json"};
+
+static void assert_same_label(const char *run, const char *other)
+{
+    for (int f = 0; f < 4; f++) {
+        Bytes a = {0}, b = {0};
+        read_bytes(&a, run, published[f]);
+        read_bytes(&b, other, published[f]);
+        assert_int_equal(a.count, b.count);
+        assert_memory_equal(a.data, b.data, a.count);
+        bytes_free(&a);
+        bytes_free(&b);
+    }
+}
+
+/* The steps of timings.jsonl, which no life cuts: what was drawn, and drawn again. */
+static int steps_timed(const char *run)
+{
+    Bytes text = {0};
+    int lines = 0;
+    read_bytes(&text, run, "timings.jsonl");
+    for (size_t i = 0; i < text.count; i++) lines += text.data[i] == '\n';
+    bytes_free(&text);
+    return lines;
+}
+
+/* Asked at any moment, between two tokens too, it commits the chunks that are whole; the next life
+ * draws the others alone. */
+static void a_stopped_stage_goes_on_to_the_same_bytes(void **state)
+{
+    (void)state;
+    char whole[64];
+    const TaskKind kind = toy_kind();
+    toy_run(whole);
+    Visitor all = {0};
+    assert_ok(label_life(whole, &kind, &plain, 1, visit(&all)));
+    assert_int_equal(all.rows, 5);
+    int stopped_at[5] = {0};
+    for (int patience = 1; patience < all.questions; patience += all.questions / 11) {
+        char run[64];
+        toy_run(run);
+        Visitor first = {.patience = patience}, second = {0};
+        assert_fails(label_life(run, &kind, &plain, 1, visit(&first)), STATUS_STOPPED,
+                     "stopped after ");
+        assert_true(first.rows < 5 && newest(run) == first.rows);
+        stopped_at[first.rows]++;
+        assert_ok(label_life(run, &kind, &plain, 2, visit(&second)));
+        assert_int_equal(first.rows + second.rows, 5);
+        assert_int_equal(steps_timed(run), 5);
+        assert_same_label(whole, run);
+    }
+    for (int rows = 0; rows < 4; rows++) assert_true(stopped_at[rows] > 0);
+}
+
+/* A life of its own that dies as it tells of row `rows`. */
+static void label_and_die(const char *run, const TaskKind *kind, int rows, int wanted)
+{
+    const pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        Visitor visitor = {.rows_wanted = wanted, .rows_to_live = rows};
+        _exit(label_life(run, kind, &plain, 1, visit(&visitor)) == STATUS_OK ? 0 : 1);
+    }
+    int ending;
+    assert_int_equal(waitpid(child, &ending, 0), child);
+    assert_true(WIFEXITED(ending) && WEXITSTATUS(ending) == DEATH);
+}
+
+static void a_killed_stage_goes_on_from_what_was_asked_for(void **state)
+{
+    (void)state;
+    char whole[64];
+    const TaskKind kind = toy_kind();
+    toy_run(whole);
+    assert_ok(label(whole, &kind, &plain, 1));
+    static const int wanted[3] = {0, 1, 2};
+    for (int i = 0; i < 3; i++) {
+        char run[64];
+        toy_run(run);
+        label_and_die(run, &kind, 4, wanted[i]);
+        assert_int_equal(newest(run), wanted[i]);
+        Visitor second = {0};
+        assert_ok(label_life(run, &kind, &plain, 2, visit(&second)));
+        assert_int_equal(second.rows, 5 - wanted[i]);
+        assert_same_label(whole, run);
+    }
+}
+
+static void pairs_of_the_task_are_committed_too(void **state)
+{
+    (void)state;
+    char run[64], whole[64];
+    const TaskKind kind = own_kind();
+    toy_run(whole);
+    assert_ok(label(whole, &kind, &plain, 1));
+    toy_run(run);
+    Visitor first = {.patience = 2}, second = {0};
+    assert_fails(label_life(run, &kind, &plain, 1, visit(&first)), STATUS_STOPPED,
+                 "stopped after 1 of 3 pairs");
+    assert_int_equal(newest(run), 1);
+    assert_ok(label_life(run, &kind, &plain, 1, visit(&second)));
+    assert_int_equal(second.rows, 3);
+    assert_same_label(whole, run);
+}
+
+/* ---- the file of a checkpoint ---- */
+
+static void answers_that_do_not_fit_are_refused(void **state)
+{
+    (void)state;
+    char folder[64];
+    test_folder(folder);
+    Sequences answers = {0}, again = {0};
+    static const int32_t text[5] = {0, 3, 6, 1, 2};
+    assert_ok(sequences_add(&answers, text, 1, text + 1, 2));
+    assert_ok(sequences_add(&answers, text, 2, text + 3, 0));
+    double gold[2] = {0.1, NAN}, gold_again[2];
+    uint8_t ended[2] = {1, 0}, ended_again[2];
+    const AnswerColumn in[2] = {{"ended", STORE_U8, ended}, {"gold", STORE_F64, gold}};
+    const AnswerColumn out[2] = {{"ended", STORE_U8, ended_again}, {"gold", STORE_F64, gold_again}};
+    assert_ok(answer_file_write(&answers, in, 2, folder, "a.h5"));
+    Manifest manifest = {0};
+    assert_fails(answer_file_read(&again, out, 2, 2, folder, "a.h5", &manifest, 7), STATUS_DATA,
+                 "a.h5: not in the manifest");
+    assert_ok(manifest_add(&manifest, folder, "a.h5"));
+    assert_fails(answer_file_read(&again, out, 2, 3, folder, "a.h5", &manifest, 7), STATUS_DATA,
+                 "a.h5: 2 answers, not 3");
+    assert_fails(answer_file_read(&again, out, 2, 2, folder, "a.h5", &manifest, 6), STATUS_DATA,
+                 "a.h5: answer 0: token 6 of a vocabulary of 6");
+    assert_int_equal(again.count, 0);
+    assert_ok(answer_file_read(&again, out, 2, 2, folder, "a.h5", &manifest, 7));
+    assert_int_equal(again.count, 2);
+    assert_memory_equal(again.token, answers.token, sizeof *again.token * 5);
+    assert_memory_equal(again.offset, answers.offset, sizeof *again.offset * 3);
+    assert_memory_equal(again.prompt, answers.prompt, sizeof *again.prompt * 2);
+    assert_memory_equal(ended_again, ended, sizeof ended);
+    assert_memory_equal(gold_again, gold, sizeof gold);
+    manifest.file[0].digest.low ^= 1;
+    assert_fails(answer_file_read(&again, out, 2, 2, folder, "a.h5", &manifest, 7), STATUS_DATA,
+                 "a.h5: ");
+    sequences_free(&again);
+    sequences_free(&answers);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -327,6 +528,10 @@ int main(void)
         cmocka_unit_test(a_pair_too_long_for_the_model_is_named),
         cmocka_unit_test(no_pairs_is_an_error_that_says_why),
         cmocka_unit_test(a_run_without_sft_says_what_to_run),
+        cmocka_unit_test(a_stopped_stage_goes_on_to_the_same_bytes),
+        cmocka_unit_test(a_killed_stage_goes_on_from_what_was_asked_for),
+        cmocka_unit_test(pairs_of_the_task_are_committed_too),
+        cmocka_unit_test(answers_that_do_not_fit_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
