@@ -122,14 +122,14 @@ static Status record(const Evaluation *e, int which)
 
 static Status evaluate_policies(Evaluation *e)
 {
-    for (int which = 0; which < POLICIES; which++) {
-        if (stage_should_stop(e->job->stage)) {
-            return status_fail(STATUS_STOPPED, "stopped before the policy of %s",
-                               policy_stage[which]);
-        }
-        if (!published(e->job->stage->run, policy_stage[which])) continue;
+    Stage *stage = e->job->stage;
+    for (int which = (int)e->step; which < POLICIES; which++) {
+        TRY(stage_leave(&stage->hooks));
+        if (!published(stage->run, policy_stage[which])) continue;
         TRY(evaluate_policy(e, which));
         TRY(record(e, which));
+        e->step = which + 1;
+        if (stage_checkpoint_due(stage)) TRY(evaluation_save(e));
     }
     return STATUS_OK;
 }
@@ -141,8 +141,7 @@ static Status judge_pairs(Evaluation *e, const Pairs *pairs)
     void *block;
     TRY(memory_claim(&block, sizeof(float) * 2 * (size_t)pairs->count));
     const float *score = block;
-    const Status status =
-        reward_score(block, &e->reward_model, &pairs->answers, e->job->stage->threads);
+    const Status status = reward_score_in(e->job->stage, block, &e->reward_model, &pairs->answers);
     if (status == STATUS_OK) {
         /* the gain put scores on SFT's scale; likelihood is told on the scale of the loss */
         for (int i = 0; i < pairs->count; i++) {
@@ -190,16 +189,42 @@ static Status evaluate_judge(Evaluation *e)
 
 /* ---- the stage ---- */
 
+static Status read_inputs(Evaluation *e)
+{
+    TRY(read_networks(e));
+    TRY(read_prompts(e));
+    return read_sft_loss(e);
+}
+
+/* From e->step on; the judge, a pass over the held-out pairs, is asked anew in every life. */
+static Status measure(Evaluation *e)
+{
+    TRY(evaluate_policies(e));
+    TRY(evaluate_judge(e));
+    return evaluate_best_of_n(e);
+}
+
+/* Leaves after the last whole policy or pool, committed. */
+static Status stop(Evaluation *e)
+{
+    if (e->step > 0 && e->job->stage->last_step != e->step) TRY(evaluation_save(e));
+    if (e->step <= POLICIES) {
+        return status_fail(STATUS_STOPPED, "stopped after policy %d of %d", (int)e->step, POLICIES);
+    }
+    return status_fail(STATUS_STOPPED, "stopped at best of n, after prompt %d of %d", e->best.done,
+                       e->best.prompts);
+}
+
 static Status evaluate_all(Evaluation *e)
 {
     Stage *stage = e->job->stage;
     TRY(stage_open(stage, &evaluate_metrics));
-    TRY(read_networks(e));
-    TRY(read_prompts(e));
-    TRY(read_sft_loss(e));
-    TRY(evaluate_policies(e));
-    TRY(evaluate_judge(e));
-    TRY(evaluate_best_of_n(e));
+    TRY(read_inputs(e));
+    TRY(evaluate_pools_claim(e));
+    TRY(evaluation_load(e));
+    const Status status = measure(e);
+    if (status == STATUS_STOPPED) return stop(e);
+    TRY(status);
     TRY(evaluation_write_scorecard(e));
     TRY(evaluation_write_samples(e));
     static const char *const names[] = {"scorecard.json", "samples.h5"};
@@ -215,6 +240,7 @@ Status evaluate_run(const EvaluateJob *job)
         sequences_free(&evaluation.policy[which].answers);
         arena_free(&evaluation.policy[which].arena);
     }
+    arena_free(&evaluation.best.arena);
     memory_release(evaluation.prompt_id);
     sequences_free(&evaluation.prompts);
     model_free(&evaluation.reward_model);

@@ -49,6 +49,7 @@ static Status draw(Evaluation *e, int which, const Model *policy, const Generate
         .response_tokens = (int)job->task->config->response_tokens,
         .end = tokenizer_end(e->tokenizer),
         .threads = job->stage->threads,
+        .hooks = &job->stage->hooks,
         .seed = job->stage->seed,
         .stage = RNG_EVALUATE,
         .purpose = RNG_SAMPLING,
@@ -114,11 +115,12 @@ static Status score_tokens(Divergence *d, const Evaluation *e, const PolicyAnswe
     const int threads = e->job->stage->threads;
     TRY(block_plan_cut(&d->plan, d->length, e->count, 1, 1));
     TRY(ppo_scorer_init(&d->scorer, e->sft.shape, d->plan.rows, d->plan.longest, threads));
+    d->scorer.hooks = &e->job->stage->hooks;
     const PpoNetworks networks = {.policy = policy, .reference = &e->sft};
     const PpoScores scores = {
         .logp = d->logp, .reference_logp = d->reference_logp, .kl_exact = d->exact};
     TRY(ppo_score(&d->scorer, &scores, &networks, &p->answers, &d->plan, e->job->temperature));
-    return reward_score(d->score, &e->reward_model, &p->answers, threads);
+    return reward_score_in(e->job->stage, d->score, &e->reward_model, &p->answers);
 }
 
 static Status measure_scores(Evaluation *e, PolicyAnswers *p, const Model *policy)
@@ -162,19 +164,24 @@ static Status measure_policy(Evaluation *e, int which, const Model *policy)
     return measure_scores(e, p, policy);
 }
 
+Status policy_answers_claim(PolicyAnswers *p, int count)
+{
+    Arena measure = arena_measure();
+    measures_layout(p, &measure, count);
+    TRY(arena_init(&p->arena, measure.used));
+    measures_layout(p, &p->arena, count);
+    return STATUS_OK;
+}
+
 Status evaluate_policy(Evaluation *e, int which)
 {
-    PolicyAnswers *p = &e->policy[which];
-    Arena measure = arena_measure();
-    measures_layout(p, &measure, e->count);
-    TRY(arena_init(&p->arena, measure.used));
-    measures_layout(p, &p->arena, e->count);
-    p->present = true;
+    TRY(policy_answers_claim(&e->policy[which], e->count));
 
     Model policy = {0};
     Status status =
         input_network(&policy, e->job->stage->run, policy_stage[which], "policy", &e->sft.shape);
     if (status == STATUS_OK) status = measure_policy(e, which, &policy);
     model_free(&policy);
+    e->policy[which].present = status == STATUS_OK;
     return status_context(status, "%s", policy_stage[which]);
 }

@@ -13,7 +13,6 @@ typedef struct Pool {
     float *gold, *score;
     double *value, *proxy;
     int *order;
-    double *best_gold, *best_score; /* (sizes, prompts) */
     Sequences answers;
     Arena arena;
     Arena answering; /* what generate() keeps from prompt to prompt */
@@ -29,8 +28,6 @@ static void pool_layout(Pool *p, Arena *arena, const BestOfN *best)
     p->value = arena_doubles(arena, n);
     p->proxy = arena_doubles(arena, n);
     p->order = arena_push(arena, n, sizeof *p->order);
-    p->best_gold = arena_doubles(arena, (size_t)(best->sizes * best->prompts));
-    p->best_score = arena_doubles(arena, (size_t)(best->sizes * best->prompts));
 }
 
 /* Pools for `best->pool` answers to prompt `k`. */
@@ -44,6 +41,7 @@ static Status fill_pool(Pool *p, const Evaluation *e, int k)
         .end = tokenizer_end(e->tokenizer),
         .threads = job->stage->threads,
         .kept = &p->answering,
+        .hooks = &job->stage->hooks,
         .seed = job->stage->seed,
         .stage = RNG_EVALUATE,
         .purpose = RNG_BEST_OF_N,
@@ -55,7 +53,7 @@ static Status fill_pool(Pool *p, const Evaluation *e, int k)
     TRY(generate(&p->answers, p->terminated, &e->sft, &e->prompts, p->request, e->best.pool,
                  &config));
     TRY(answers_gold(p->gold, job->task, &p->answers, e->tokenizer));
-    TRY(reward_score(p->score, &e->reward_model, &p->answers, job->stage->threads));
+    TRY(reward_score_in(job->stage, p->score, &e->reward_model, &p->answers));
     for (int i = 0; i < e->best.pool; i++) {
         p->value[i] = p->gold[i];
         p->proxy[i] = p->score[i];
@@ -82,30 +80,44 @@ static int different_answers(const Sequences *answers)
     return different;
 }
 
+static Status one_prompt(Pool *p, Evaluation *e)
+{
+    BestOfN *best = &e->best;
+    const int k = best->done;
+    TRY(fill_pool(p, e, k));
+    best->unique += (double)different_answers(&p->answers) / best->prompts;
+    for (int s = 0; s < best->sizes; s++) {
+        const int place = s * best->prompts + k;
+        best->prompt_gold[place] = best_of_n(p->proxy, p->value, best->pool, best->n[s], p->order);
+        best->prompt_score[place] = best_of_n(p->proxy, p->proxy, best->pool, best->n[s], p->order);
+    }
+    best->done++;
+    e->step = POLICIES + best->done;
+    return stage_checkpoint_due(e->job->stage) ? evaluation_save(e) : STATUS_OK;
+}
+
 static Status walk_prompts(Pool *p, Evaluation *e)
 {
     BestOfN *best = &e->best;
-    for (int k = 0; k < best->prompts; k++) {
-        if (stage_should_stop(e->job->stage)) {
-            return status_fail(STATUS_STOPPED, "stopped at best-of-n, prompt %d of %d", k,
-                               best->prompts);
-        }
-        TRY(fill_pool(p, e, k));
-        best->unique += (double)different_answers(&p->answers) / best->prompts;
-        for (int s = 0; s < best->sizes; s++) {
-            const int place = s * best->prompts + k;
-            p->best_gold[place] = best_of_n(p->proxy, p->value, best->pool, best->n[s], p->order);
-            p->best_score[place] = best_of_n(p->proxy, p->proxy, best->pool, best->n[s], p->order);
-        }
+    while (best->done < best->prompts) {
+        TRY(stage_leave(&e->job->stage->hooks));
+        TRY(one_prompt(p, e));
     }
     for (int s = 0; s < best->sizes; s++) {
-        best->gold[s] = estimate_of(p->best_gold + s * best->prompts, best->prompts);
-        best->score[s] = estimate_of(p->best_score + s * best->prompts, best->prompts);
+        best->gold[s] = estimate_of(best->prompt_gold + s * best->prompts, best->prompts);
+        best->score[s] = estimate_of(best->prompt_score + s * best->prompts, best->prompts);
     }
     return STATUS_OK;
 }
 
-Status evaluate_best_of_n(Evaluation *e)
+static void best_layout(BestOfN *best, Arena *arena)
+{
+    const size_t count = (size_t)best->sizes * (size_t)best->prompts;
+    best->prompt_gold = arena_doubles(arena, count);
+    best->prompt_score = arena_doubles(arena, count);
+}
+
+Status evaluate_pools_claim(Evaluation *e)
 {
     BestOfN *best = &e->best;
     best->prompts = (int)e->job->config->best_of_prompts;
@@ -114,6 +126,17 @@ Status evaluate_best_of_n(Evaluation *e)
     if (best->prompts == 0) return STATUS_OK;
     for (int n = 1; n <= best->pool && best->sizes < BEST_SIZES; n *= 2) best->n[best->sizes++] = n;
 
+    Arena measure = arena_measure();
+    best_layout(best, &measure);
+    TRY(arena_init(&best->arena, measure.used));
+    best_layout(best, &best->arena);
+    return STATUS_OK;
+}
+
+Status evaluate_best_of_n(Evaluation *e)
+{
+    BestOfN *best = &e->best;
+    if (best->prompts == 0) return STATUS_OK;
     Pool pool = {0};
     Arena measure = arena_measure();
     pool_layout(&pool, &measure, best);

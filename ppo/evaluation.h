@@ -25,6 +25,7 @@ enum {
     MEASURE_TERMINATED,  /* 1: it ended by itself */
     MEASURES
 };
+extern const char *const evaluation_measure[MEASURES];
 
 typedef struct PolicyAnswers {
     bool present; /* the stage has published a policy */
@@ -44,6 +45,9 @@ typedef struct BestOfN {
     int n[BEST_SIZES];
     Estimate gold[BEST_SIZES], score[BEST_SIZES]; /* over prompts */
     double unique; /* different answers in a pool, mean over prompts */
+    int done;      /* prompts whose pool has been drawn */
+    double *prompt_gold, *prompt_score; /* (sizes, prompts) of the best of n */
+    Arena arena;
 } BestOfN;
 
 typedef struct Evaluation {
@@ -58,13 +62,23 @@ typedef struct Evaluation {
     Calibration judge;
     double gold_spearman, length_correlation; /* of the proxy over SFT's answers */
     double sft_loss, sft_floor; /* nats a response token, held out; NaN: not known */
+    int64_t step; /* done: 1 to POLICIES are policies, then comes a pool each */
 } Evaluation;
 
-/* One answer to each prompt by the policy of stage policy_stage[which], and its measures. */
+/* One answer to each prompt by the policy of stage policy_stage[which], and its measures; `present`
+ * only where all of it is there. Asked to stop: STATUS_STOPPED. */
 Status evaluate_policy(Evaluation *evaluation, int which);
+/* Memory for the measures of `count` answers. */
+Status policy_answers_claim(PolicyAnswers *answers, int count);
 
-/* The pool of SFT answers to the first prompts, and the best of n of them for n = 1, 2, 4, ... */
+/* Pools of SFT answers to the first prompts, and the best of n of them for n = 1, 2, 4, ...: what
+ * is to be done and memory for it, then from best.done on. Asked to stop: STATUS_STOPPED. */
+Status evaluate_pools_claim(Evaluation *evaluation);
 Status evaluate_best_of_n(Evaluation *evaluation);
+
+/* What stands at evaluation->step as a checkpoint; the one that stage_open found, if any, back. */
+Status evaluation_save(Evaluation *evaluation);
+Status evaluation_load(Evaluation *evaluation);
 
 /* Mean, its standard error and the sample deviation; NaN where a value is. */
 Estimate estimate_of(const double *value, int n);

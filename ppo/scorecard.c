@@ -11,7 +11,7 @@
 #include <stdio.h>
 
 /* Keys in the scorecard, names in samples.h5. */
-static const char *const measure_name[MEASURES] = {
+const char *const evaluation_measure[MEASURES] = {
     [MEASURE_GOLD] = "gold",
     [MEASURE_SCORE] = "scores",
     [MEASURE_KL] = "kl",
@@ -45,9 +45,9 @@ static void put_policies(JsonWriter *w, const Evaluation *e)
         if (!p->present) continue;
         json_open(w, policy_stage[which], '{');
         for (int m = 0; m < MEASURE_TERMINATED; m++) {
-            put_estimate(w, measure_name[m], estimate_of(p->value[m], e->count), true);
+            put_estimate(w, evaluation_measure[m], estimate_of(p->value[m], e->count), true);
         }
-        json_put_number(w, measure_name[MEASURE_TERMINATED],
+        json_put_number(w, evaluation_measure[MEASURE_TERMINATED],
                         estimate_of(p->value[MEASURE_TERMINATED], e->count).mean);
         json_close(w);
     }
@@ -187,7 +187,7 @@ static Status put_policy(StoreImage *image, const Evaluation *e, int which, int 
                    p->answers.token, true));
     TRY(put_column(image, group, "prompt_length", STORE_I32, n, p->answers.prompt, true));
     for (int m = 0; m < MEASURES; m++) {
-        TRY(put_column(image, group, measure_name[m], STORE_F64, n, p->value[m], false));
+        TRY(put_column(image, group, evaluation_measure[m], STORE_F64, n, p->value[m], false));
     }
     return put_texts(image, e, &p->answers, count, group, true);
 }

@@ -10,6 +10,8 @@
 #include "reward/labeller.h"
 #include "reward/reward_model.h"
 
+#include <sys/wait.h>
+
 static void statistics_match_hand_numbers(void **state)
 {
     (void)state;
@@ -61,13 +63,20 @@ static void made_by(const char *run, const TaskKind *kind)
     assert_ok(reward_run(&reward_job));
 }
 
-static Status evaluate(const char *run, const TaskKind *kind, const EvaluateConfig *config,
-                       int threads)
+static Status evaluate_life(const char *run, const TaskKind *kind, const EvaluateConfig *config,
+                            int threads, StageHooks hooks)
 {
     const Task task = {.kind = kind, .config = &toy_config, .seed = 5};
     Stage stage = toy_stage(run, "evaluate", threads);
+    stage.hooks = hooks;
     const EvaluateJob job = {.stage = &stage, .task = &task, .config = config, .temperature = 1.0};
     return evaluate_run(&job);
+}
+
+static Status evaluate(const char *run, const TaskKind *kind, const EvaluateConfig *config,
+                       int threads)
+{
+    return evaluate_life(run, kind, config, threads, (StageHooks){0});
 }
 
 static Json read_card(JsonDocument **document, const char *run)
@@ -284,6 +293,136 @@ static void threads_change_no_byte(void **state)
     }
 }
 
+/* ---- its checkpoints ---- */
+
+/* The hooks of a life: what it was asked and told. */
+typedef struct Visitor {
+    int questions, patience; /* asked to stop at that question; 0: never */
+    int rows;                /* policies told of */
+    int wishes, granted;     /* questions for a checkpoint; after that one it dies; 0: never */
+} Visitor;
+
+enum { DEATH = 77 };
+
+static void count_row(void *context, const StageProgress *progress)
+{
+    (void)progress;
+    ((Visitor *)context)->rows++;
+}
+
+static bool out_of_patience(void *context)
+{
+    Visitor *visitor = context;
+    return ++visitor->questions >= visitor->patience && visitor->patience > 0;
+}
+
+static bool one_is_wanted(void *context)
+{
+    Visitor *visitor = context;
+    if (++visitor->wishes == visitor->granted + 1 && visitor->granted > 0) _exit(DEATH);
+    return visitor->wishes == visitor->granted;
+}
+
+static StageHooks visit(Visitor *visitor)
+{
+    return (StageHooks){visitor, count_row, out_of_patience, one_is_wanted};
+}
+
+static int64_t newest(const char *run)
+{
+    char folder[128];
+    int64_t *steps;
+    int count;
+    snprintf(folder, sizeof folder, "%s/evaluate", run);
+    assert_ok(checkpoint_steps(&steps, &count, folder));
+    const int64_t step = count > 0 ? steps[count - 1] : 0;
+    memory_release(steps);
+    return step;
+}
+
+enum { PUBLISHED = 5 };
+
+static Digest published_digest(const char *run, int f)
+{
+    static const char *const files[PUBLISHED] = {"scorecard.json", "samples.h5", "metrics.jsonl",
+                                                 "metrics.h5", "manifest.json"};
+    char path[128];
+    Digest digest;
+    uint64_t size;
+    snprintf(path, sizeof path, "%s/evaluate/%s", run, files[f]);
+    assert_ok(io_digest(&digest, &size, path, UINT64_MAX));
+    return digest;
+}
+
+static void forget(const char *run)
+{
+    char path[128];
+    snprintf(path, sizeof path, "%s/evaluate", run);
+    assert_ok(io_remove_tree(path));
+}
+
+/* Asked at any moment it commits whole policies and pools; the next life does the rest alone. */
+static void a_stopped_stage_goes_on_to_the_same_bytes(void **state)
+{
+    (void)state;
+    char run[64];
+    const TaskKind kind = toy_kind();
+    whole_run(run, &kind);
+    Visitor all = {0};
+    Digest whole[PUBLISHED];
+    assert_ok(evaluate_life(run, &kind, &plain, 1, visit(&all)));
+    for (int f = 0; f < PUBLISHED; f++) whole[f] = published_digest(run, f);
+    bool stopped_at[9] = {false};
+    for (int patience = 1; patience < all.questions; patience += all.questions / 12) {
+        forget(run);
+        Visitor first = {.patience = patience}, second = {0};
+        const Status status = evaluate_life(run, &kind, &plain, 1, visit(&first));
+        assert_fails(status, STATUS_STOPPED, first.rows < 3 ? "stopped after policy" : "stopped ");
+        const int64_t step = newest(run);
+        assert_true(step <= 3 ? step == first.rows : first.rows == 3);
+        stopped_at[step] = true;
+        assert_ok(evaluate_life(run, &kind, &plain, 2, visit(&second)));
+        assert_int_equal(first.rows + second.rows, 3);
+        assert_int_equal(second.wishes, 8 - step);
+        for (int f = 0; f < PUBLISHED; f++) {
+            assert_true(digest_equal(whole[f], published_digest(run, f)));
+        }
+    }
+    int places = 0;
+    for (int step = 0; step < 9; step++) places += stopped_at[step];
+    assert_true(places >= 4 && stopped_at[0] && stopped_at[3]);
+}
+
+static void a_killed_stage_goes_on_from_what_was_asked_for(void **state)
+{
+    (void)state;
+    char run[64];
+    const TaskKind kind = toy_kind();
+    whole_run(run, &kind);
+    Digest whole[PUBLISHED];
+    assert_ok(evaluate(run, &kind, &plain, 1));
+    for (int f = 0; f < PUBLISHED; f++) whole[f] = published_digest(run, f);
+    for (int granted = 2; granted < 8; granted += 3) {
+        forget(run);
+        const pid_t child = fork();
+        assert_true(child >= 0);
+        if (child == 0) {
+            Visitor visitor = {.granted = granted};
+            _exit(evaluate_life(run, &kind, &plain, 1, visit(&visitor)) == STATUS_OK ? 0 : 1);
+        }
+        int ending;
+        assert_int_equal(waitpid(child, &ending, 0), child);
+        assert_true(WIFEXITED(ending) && WEXITSTATUS(ending) == DEATH);
+        assert_int_equal(newest(run), granted);
+        Visitor second = {0};
+        assert_ok(evaluate_life(run, &kind, &plain, 2, visit(&second)));
+        assert_int_equal(second.wishes, 8 - granted);
+        for (int f = 0; f < PUBLISHED; f++) {
+            assert_true(digest_equal(whole[f], published_digest(run, f)));
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -295,6 +434,8 @@ int main(void)
         cmocka_unit_test(best_of_n_raises_the_proxy),
         cmocka_unit_test(the_samples_are_the_first_answers_side_by_side),
         cmocka_unit_test(threads_change_no_byte),
+        cmocka_unit_test(a_stopped_stage_goes_on_to_the_same_bytes),
+        cmocka_unit_test(a_killed_stage_goes_on_from_what_was_asked_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
