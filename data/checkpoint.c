@@ -1,5 +1,7 @@
 #include "data/checkpoint.h"
 
+#include "data/digest_log.h"
+
 #include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -79,8 +81,7 @@ static void free_steps(Steps *steps)
     *steps = (Steps){0};
 }
 
-static const char unfinished[] = "tmp-step-", finished[] = "step-",
-                  damaged_name[] = "damaged-step-";
+static const char unfinished[] = "tmp-step-", damaged_name[] = "damaged-step-";
 
 static bool begins_with(const char *name, const char *prefix)
 {
@@ -106,10 +107,45 @@ static Status remove_all(const char *stage_folder, const char *prefix)
     return status;
 }
 
+/* Takes its name away in one step first: whatever is called step-... is whole. */
+static Status drop(const char *stage_folder, int64_t step)
+{
+    char path[PATH_TEXT], aside[PATH_TEXT];
+    TRY(step_path(path, stage_folder, "", step));
+    TRY(step_path(aside, stage_folder, "tmp-", step));
+    TRY(io_remove_tree(aside));
+    TRY(io_rename(path, aside));
+    return io_remove_tree(aside);
+}
+
+static bool is_kept(int64_t step, const int64_t *keep, int keeps)
+{
+    int i = 0;
+    while (i < keeps && keep[i] != step) i++;
+    return i < keeps;
+}
+
+/* All but the newest `newest` and those in `keep`, the oldest first. */
+static Status prune(const char *stage_folder, int newest, const int64_t *keep, int keeps)
+{
+    Steps steps;
+    Status status = list_steps(&steps, stage_folder);
+    for (int i = 0; i < steps.count - newest && status == STATUS_OK; i++) {
+        if (!is_kept(steps.step[i], keep, keeps)) status = drop(stage_folder, steps.step[i]);
+    }
+    free_steps(&steps);
+    return status;
+}
+
 Status checkpoint_clear(const char *stage_folder)
 {
+    return checkpoint_finish(stage_folder, NULL, 0);
+}
+
+Status checkpoint_finish(const char *stage_folder, const int64_t *keep, int keeps)
+{
     TRY(remove_all(stage_folder, unfinished));
-    return remove_all(stage_folder, finished);
+    return prune(stage_folder, 0, keep, keeps);
 }
 
 Status checkpoint_damaged(Texts *names, const char *stage_folder)
@@ -137,45 +173,6 @@ Status checkpoint_begin(char folder[PATH_TEXT], const char *stage_folder, int64_
     return io_make_folder(folder);
 }
 
-Status checkpoint_remove(const char *stage_folder, int64_t step)
-{
-    char path[PATH_TEXT];
-    TRY(step_path(path, stage_folder, "", step));
-    return io_remove_tree(path);
-}
-
-static bool is_kept(int64_t step, const int64_t *keep, int keeps)
-{
-    int i = 0;
-    while (i < keeps && keep[i] != step) i++;
-    return i < keeps;
-}
-
-static Status prune(const char *stage_folder, const int64_t *keep, int keeps)
-{
-    Steps steps;
-    Status status = list_steps(&steps, stage_folder);
-    for (int i = 0; i < steps.count - 2 && status == STATUS_OK; i++) {
-        if (is_kept(steps.step[i], keep, keeps)) continue;
-        status = checkpoint_remove(stage_folder, steps.step[i]);
-    }
-    free_steps(&steps);
-    return status;
-}
-
-Status checkpoint_commit(const char *folder, const char *stage_folder, Manifest *manifest,
-                         const char *const *names, int count, const int64_t *keep, int keeps)
-{
-    for (int i = 0; i < count; i++) TRY(manifest_add(manifest, folder, names[i]));
-    TRY(manifest_write(manifest, folder));
-
-    char path[PATH_TEXT];
-    TRY(step_path(path, stage_folder, "", manifest->step));
-    TRY(io_remove_tree(path)); /* the same step made again */
-    TRY(io_rename(folder, path));
-    return prune(stage_folder, keep, keeps);
-}
-
 static Status check(char folder[PATH_TEXT], Manifest *manifest, const char *stage_folder,
                     int64_t step)
 {
@@ -197,6 +194,99 @@ static Status move_aside(const char *stage_folder, int64_t step)
     return io_rename(from, to);
 }
 
+/* Gives what was built its name. A step that is there already and whole stays as it is: it holds
+ * the same, and to replace it would take its name away for a moment. */
+static Status settle(const char *built, const char *stage_folder, int64_t step)
+{
+    char path[PATH_TEXT];
+    Manifest present;
+    TRY(step_path(path, stage_folder, "", step));
+    if (io_exists(path)) {
+        const Status status = check(path, &present, stage_folder, step);
+        if (status == STATUS_OK) return io_remove_tree(built);
+        if (status != STATUS_DATA) return status;
+        TRY(move_aside(stage_folder, step));
+    }
+    return io_rename(built, path);
+}
+
+Status checkpoint_commit(const char *folder, const char *stage_folder, Manifest *manifest,
+                         const char *const *names, int count, const int64_t *keep, int keeps)
+{
+    for (int i = 0; i < count; i++) TRY(manifest_add(manifest, folder, names[i]));
+    TRY(manifest_write(manifest, folder));
+    TRY(settle(folder, stage_folder, manifest->step));
+    return prune(stage_folder, 2, keep, keeps);
+}
+
+/* Whether the stage's journal still begins as it did when the checkpoint was made. */
+static Status check_journal(bool *fits, const Manifest *manifest, const char *stage_folder)
+{
+    char path[PATH_TEXT];
+    const ManifestFile *journal = &manifest->journal;
+    *fits = true;
+    if (journal->name[0] == '\0') return STATUS_OK;
+    TRY(path_join(path, stage_folder, journal->name));
+    return digest_log_check(fits, path, journal->size, journal->digest);
+}
+
+static Status fail_journal(const Manifest *manifest, const char *stage_folder)
+{
+    return status_fail(STATUS_DATA,
+                       "%s/%s: its first %" PRIu64 " bytes are not those of checkpoint %" PRId64
+                       "; --restart %s starts the stage over",
+                       stage_folder, manifest->journal.name, manifest->journal.size, manifest->step,
+                       manifest->stage);
+}
+
+/* What the newest generations came to. */
+typedef struct Search {
+    int at;     /* index of the one to go on from; -1: none */
+    int beyond; /* whole ones that the journal does not fit, all newer */
+    Manifest oldest_beyond;
+} Search;
+
+static Status search(Search *found, char folder[PATH_TEXT], Manifest *manifest, int *damaged,
+                     const char *stage_folder, const Steps *steps)
+{
+    *found = (Search){.at = -1};
+    for (int i = steps->count - 1; i >= 0 && found->at < 0; i--) {
+        bool fits;
+        const Status status = check(folder, manifest, stage_folder, steps->step[i]);
+        if (status == STATUS_DATA) {
+            ++*damaged;
+            TRY(move_aside(stage_folder, steps->step[i]));
+            continue;
+        }
+        TRY(status);
+        TRY(check_journal(&fits, manifest, stage_folder));
+        if (fits) {
+            found->at = i;
+        } else {
+            found->beyond++;
+            found->oldest_beyond = *manifest;
+        }
+    }
+    return STATUS_OK;
+}
+
+/* The whole ones that the journal no longer reaches lead nowhere: they go aside like damaged ones,
+ * but only where an older one is left to go on from. */
+static Status leave_beyond(const Search *found, int *damaged, const char *stage_folder,
+                           const Steps *steps)
+{
+    if (found->beyond == 0) return STATUS_OK;
+    if (found->at < 0) return fail_journal(&found->oldest_beyond, stage_folder);
+    char path[PATH_TEXT];
+    for (int i = steps->count - 1; i > found->at; i--) {
+        TRY(step_path(path, stage_folder, "", steps->step[i]));
+        if (!io_exists(path)) continue; /* moved aside as damaged */
+        ++*damaged;
+        TRY(move_aside(stage_folder, steps->step[i]));
+    }
+    return STATUS_OK;
+}
+
 Status checkpoint_newest(bool *found, char folder[PATH_TEXT], Manifest *manifest, int *damaged,
                          const char *stage_folder)
 {
@@ -204,15 +294,13 @@ Status checkpoint_newest(bool *found, char folder[PATH_TEXT], Manifest *manifest
     *damaged = 0;
     TRY(remove_all(stage_folder, unfinished));
     Steps steps;
+    Search result = {.at = -1};
     Status status = list_steps(&steps, stage_folder);
-    for (int i = steps.count - 1; i >= 0 && status == STATUS_OK && !*found; i--) {
-        status = check(folder, manifest, stage_folder, steps.step[i]);
-        *found = status == STATUS_OK;
-        if (status == STATUS_DATA) {
-            ++*damaged;
-            status = move_aside(stage_folder, steps.step[i]);
-        }
+    if (status == STATUS_OK) {
+        status = search(&result, folder, manifest, damaged, stage_folder, &steps);
     }
+    if (status == STATUS_OK) status = leave_beyond(&result, damaged, stage_folder, &steps);
+    *found = status == STATUS_OK && result.at >= 0;
     free_steps(&steps);
     return status;
 }

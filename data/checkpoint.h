@@ -15,14 +15,16 @@
  * left in `folder` for the stage to publish its files into. */
 Status checkpoint_begin(char folder[PATH_TEXT], const char *stage_folder, int64_t step);
 
-/* Writes the manifest over `names`, renames the folder into place (manifest->step names it). Only
- * after it is durable are older ones deleted: all but the newest two and the steps in `keep`. */
+/* Writes the manifest over `names`, renames the folder into place (manifest->step names it); a step
+ * that is committed already stays as it is. Only after it is durable are older ones deleted: all
+ * but the newest two and the steps in `keep`. */
 Status checkpoint_commit(const char *folder, const char *stage_folder, Manifest *manifest,
                          const char *const *names, int count, const int64_t *keep, int keeps);
 
-/* The newest checkpoint whose files all match their hashes; damaged ones are moved aside to
- * "damaged-step-..." and counted in *damaged. *found is false where there is none. `folder` gets
- * its path. */
+/* The newest checkpoint whose files all match their hashes and that the stage's journal still
+ * begins like; those that do not are moved aside to "damaged-step-..." and counted in *damaged.
+ * *found is false where there is none; `folder` gets its path. Where the journal fits none of the
+ * whole ones: STATUS_DATA, the journal named, and they stay. */
 Status checkpoint_newest(bool *found, char folder[PATH_TEXT], Manifest *manifest, int *damaged,
                          const char *stage_folder);
 
@@ -41,7 +43,7 @@ Status checkpoint_damaged(Texts *names, const char *stage_folder);
 /* Deletes all of them, and what was being built, but not those found damaged. */
 Status checkpoint_clear(const char *stage_folder);
 
-/* Deletes the checkpoint of `step`; missing is fine. */
-Status checkpoint_remove(const char *stage_folder, int64_t step);
+/* Deletes all but the steps in `keep`, and what was being built. */
+Status checkpoint_finish(const char *stage_folder, const int64_t *keep, int keeps);
 
 #endif

@@ -1,4 +1,4 @@
-#include "data/io.h"
+#include "data/io_digest.h"
 
 #include "data/io_calls.h"
 
@@ -44,8 +44,32 @@ bool digest_parse(Digest *digest, const char *text)
     return true;
 }
 
+Status io_hash_start(IoHash **hash, const char *path)
+{
+    XXH3_state_t *state = XXH3_createState();
+    *hash = (IoHash *)state;
+    if (state == NULL) return status_fail(STATUS_FAILED, "%s: no memory for its hash", path);
+    XXH3_128bits_reset(state);
+    return STATUS_OK;
+}
+
+void io_hash_add(IoHash *hash, const void *bytes, size_t count)
+{
+    XXH3_128bits_update((XXH3_state_t *)hash, bytes, count);
+}
+
+Digest io_hash_now(const IoHash *hash)
+{
+    return digest_from(XXH3_128bits_digest((const XXH3_state_t *)hash));
+}
+
+void io_hash_free(IoHash *hash)
+{
+    XXH3_freeState((XXH3_state_t *)hash);
+}
+
 /* Takes up to `most` bytes in. */
-static Status take_bytes(XXH3_state_t *state, uint64_t *count, int descriptor, const char *path,
+static Status take_bytes(IoHash *hash, uint64_t *count, int descriptor, const char *path,
                          uint64_t most)
 {
     char piece[PIECE];
@@ -55,29 +79,30 @@ static Status take_bytes(XXH3_state_t *state, uint64_t *count, int descriptor, c
         const ssize_t got = call_read(descriptor, piece, left < PIECE ? (size_t)left : PIECE);
         if (got < 0) return call_fail(STATUS_IO, path, "read");
         if (got == 0) break;
-        XXH3_128bits_update(state, piece, (size_t)got);
+        io_hash_add(hash, piece, (size_t)got);
         *count += (uint64_t)got;
     }
     return STATUS_OK;
 }
 
-Status io_digest(Digest *digest, uint64_t *count, const char *path, uint64_t most)
+Status io_hash_file(IoHash *hash, uint64_t *count, const char *path, uint64_t most)
 {
     int descriptor;
     uint64_t size;
     TRY(call_open_regular(&descriptor, &size, path));
-    XXH3_state_t *state = XXH3_createState();
-    Status status = STATUS_OK;
-    if (state == NULL) {
-        status = status_fail(STATUS_FAILED, "%s: no memory for its hash", path);
-    } else {
-        XXH3_128bits_reset(state);
-        status = take_bytes(state, count, descriptor, path, most);
-        *digest = digest_from(XXH3_128bits_digest(state));
-    }
-    XXH3_freeState(state);
+    Status status = take_bytes(hash, count, descriptor, path, most);
     if (call_close(descriptor) < 0 && status == STATUS_OK) {
         status = call_fail(STATUS_IO, path, "close");
     }
+    return status;
+}
+
+Status io_digest(Digest *digest, uint64_t *count, const char *path, uint64_t most)
+{
+    IoHash *hash;
+    TRY(io_hash_start(&hash, path));
+    const Status status = io_hash_file(hash, count, path, most);
+    *digest = io_hash_now(hash);
+    io_hash_free(hash);
     return status;
 }

@@ -4,6 +4,7 @@
 
 #include <assert.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { PIECE = 1 << 16 };
 
@@ -70,6 +71,43 @@ void io_lines_skip(IoLines *lines, size_t count)
 {
     assert(count <= lines->bytes.count - lines->at);
     lines->at += count;
+}
+
+/* *whole = bytes up to the last newline in the `count` before `end`; 0: there is none. */
+static Status find_newline(uint64_t *whole, int descriptor, uint64_t end, size_t count,
+                           const char *path)
+{
+    char piece[PIECE];
+    size_t held = 0;
+    if (lseek(descriptor, (off_t)(end - count), SEEK_SET) < 0) {
+        return call_fail(STATUS_IO, path, "read");
+    }
+    while (held < count) {
+        const ssize_t got = call_read(descriptor, piece + held, count - held);
+        if (got < 0) return call_fail(STATUS_IO, path, "read");
+        if (got == 0) break;
+        held += (size_t)got;
+    }
+    while (held > 0 && piece[held - 1] != '\n') held--;
+    *whole = held > 0 ? end - count + held : 0;
+    return STATUS_OK;
+}
+
+Status io_lines_whole(uint64_t *whole, uint64_t *size, const char *path)
+{
+    int descriptor;
+    *whole = 0;
+    TRY(call_open_regular(&descriptor, size, path));
+    Status status = STATUS_OK;
+    for (uint64_t end = *size; end > 0 && *whole == 0 && status == STATUS_OK;) {
+        const size_t count = end < PIECE ? (size_t)end : PIECE;
+        status = find_newline(whole, descriptor, end, count, path);
+        end -= count;
+    }
+    if (call_close(descriptor) < 0 && status == STATUS_OK) {
+        status = call_fail(STATUS_IO, path, "close");
+    }
+    return status;
 }
 
 Status io_lines_close(IoLines *lines)

@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 typedef struct IoLines {
     const char *path; /* the caller's */
@@ -30,6 +31,10 @@ Status io_lines_next(const char **text, size_t *count, IoLines *lines);
  * io_lines_skip goes over `count` of them. */
 Status io_lines_peek(const char **bytes, size_t *count, IoLines *lines, size_t want);
 void io_lines_skip(IoLines *lines, size_t count);
+
+/* Bytes of a file, and those up to its last newline: what is behind that is a torn line. Reads from
+ * the end. */
+Status io_lines_whole(uint64_t *whole, uint64_t *size, const char *path);
 
 /* Fine on one that did not open, or is zero. */
 Status io_lines_close(IoLines *lines);

@@ -35,9 +35,8 @@ void metric_healthy(char text[64], const MetricInfo *metric)
 
 Status journal_open(Journal *journal, const char *path, const MetricTable *table, uint64_t length)
 {
-    *journal = (Journal){.table = table, .log.descriptor = -1};
-    if (length > 0) TRY(io_log_cut(path, length));
-    return io_log_open(&journal->log, path, length == 0);
+    *journal = (Journal){.table = table};
+    return digest_log_open(&journal->file, path, length);
 }
 
 Status journal_write(Journal *journal, int64_t step, const double *value)
@@ -52,18 +51,11 @@ Status journal_write(Journal *journal, int64_t step, const double *value)
     json_close(&writer);
     TRY(json_done(&writer));
     TRY(bytes_text(&journal->line, "\n"));
-    return io_log_append(&journal->log, journal->line.data, journal->line.count);
-}
-
-Status journal_length(uint64_t *length, const Journal *journal)
-{
-    IoLog log = journal->log;
-    TRY(io_log_sync(&log));
-    return io_size(length, journal->log.path);
+    return digest_log_append(&journal->file, journal->line.data, journal->line.count);
 }
 
 Status journal_close(Journal *journal)
 {
     bytes_free(&journal->line);
-    return io_log_close(&journal->log);
+    return digest_log_close(&journal->file);
 }

@@ -3,7 +3,7 @@
 #ifndef DATA_METRICS_H
 #define DATA_METRICS_H
 
-#include "data/io.h"
+#include "data/digest_log.h"
 #include "data/memory.h"
 #include "data/status.h"
 
@@ -38,7 +38,7 @@ void metric_healthy(char text[64], const MetricInfo *metric);
 /* metrics.jsonl: append-only, one write() a record: {"step":1,"objective/kl":0.0,...}. Nothing in
  * it depends on clock, host or threads. */
 typedef struct Journal {
-    IoLog log;
+    DigestLog file;
     const MetricTable *table;
     Bytes line; /* the record being written */
 } Journal;
@@ -48,7 +48,6 @@ typedef struct Journal {
 Status journal_open(Journal *journal, const char *path, const MetricTable *table, uint64_t length);
 /* One record; `value[i]` belongs to table->metrics[i]; NAN: left out, infinite: null. */
 Status journal_write(Journal *journal, int64_t step, const double *value);
-Status journal_length(uint64_t *length, const Journal *journal); /* bytes, synced */
 Status journal_close(Journal *journal); /* fine on one that is zero or closed */
 
 /* The rows of a journal (or of timings.jsonl) as columns; a torn last line is dropped. */
@@ -59,14 +58,16 @@ typedef struct MetricColumns {
     double *value;      /* (columns, rows), NAN where a record has none */
 } MetricColumns;
 
-/* A line that is not an object of numbers (or null) with a "step": STATUS_DATA with its place. */
+/* Takes memory in proportion to the file. A line of over 1 MiB, or that is not an object of numbers
+ * (or null) with a "step": STATUS_DATA with its place. */
 Status metric_columns_read(MetricColumns *columns, const char *path);
 const double *metric_column(const MetricColumns *columns, const char *name); /* NULL: none */
 void metric_columns_free(MetricColumns *columns);
 
 /* metrics.h5 from metrics.jsonl: /step as dimension scale and one float64 dataset a metric with
  * attributes units, long_name (the formula), averaged_over, healthy, comment (what an unhealthy
- * value means) and aliases, from the table; also valid netCDF-4. */
+ * value means) and aliases, from the table; also valid netCDF-4. A journal that is too long for it
+ * or not readable: STATUS_DATA. */
 Status metrics_publish(const char *path, const char *journal_path, const MetricTable *table,
                        Digest *digest);
 

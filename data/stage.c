@@ -1,6 +1,6 @@
 #include "data/stage.h"
 
-#include "data/json.h"
+#include "data/io_lines.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -10,8 +10,10 @@
 #include <time.h>
 
 static const char journal_name[] = "metrics.jsonl", timings_name[] = "timings.jsonl";
-static const char sources_name[] = "made_from.json";
-static const size_t log_max = (size_t)1 << 28;
+static const char sources_name[] = "made_from.json", snapshot_name[] = "metrics.h5";
+
+/* A snapshot is made at most this often, in seconds, and takes at most a part of all time. */
+enum { SNAPSHOT_SECONDS = 60, SNAPSHOT_PART = 100 };
 
 double stage_seconds(void)
 {
@@ -51,31 +53,13 @@ static Status clear_folder(const char *folder)
     return status;
 }
 
-/* The journal must begin with the bytes that the checkpoint was made beside. */
-static Status check_journal(const Stage *stage, const char *path)
-{
-    const ManifestFile *committed = &stage->checkpoint_manifest.journal;
-    Digest digest = digest_of("", 0);
-    uint64_t size = 0;
-    if (io_exists(path)) TRY(io_digest(&digest, &size, path, committed->size));
-    if (size == committed->size && digest_equal(digest, committed->digest)) return STATUS_OK;
-    return status_fail(STATUS_DATA,
-                       "%s: its first %" PRIu64 " bytes are not those of checkpoint %" PRId64
-                       "; --restart %s starts the stage over",
-                       path, committed->size, stage->checkpoint_manifest.step, stage->name);
-}
-
 /* Drops the torn last line that a killed process may have left. */
 static Status cut_torn_line(const char *path)
 {
     if (!io_exists(path)) return STATUS_OK;
-    Bytes text = {0};
-    Status status = io_read(&text, path, log_max);
-    size_t length = text.count;
-    while (length > 0 && text.data[length - 1] != '\n') length--;
-    if (status == STATUS_OK && length < text.count) status = io_log_cut(path, length);
-    bytes_free(&text);
-    return status;
+    uint64_t whole, size;
+    TRY(io_lines_whole(&whole, &size, path));
+    return whole < size ? io_log_cut(path, whole) : STATUS_OK;
 }
 
 static Status open_journals(Stage *stage)
@@ -83,7 +67,6 @@ static Status open_journals(Stage *stage)
     char path[STAGE_PATH];
     TRY(path_join(path, stage->folder, journal_name));
     const uint64_t length = stage->resumed ? stage->checkpoint_manifest.journal.size : 0;
-    if (stage->resumed) TRY(check_journal(stage, path));
     TRY(journal_open(&stage->metrics, path, stage->table, length));
 
     TRY(path_join(path, stage->folder, timings_name));
@@ -105,7 +88,9 @@ static Status find_checkpoint(Stage *stage)
     stage->step = stage->last_step = manifest->step;
     char path[STAGE_PATH];
     TRY(path_join(path, stage->folder, "manifest.json"));
-    return io_remove(path); /* not finished any more */
+    TRY(io_remove(path)); /* not finished any more */
+    TRY(path_join(path, stage->folder, snapshot_name));
+    return io_remove(path); /* its rows may be beyond the checkpoint's */
 }
 
 /* What the stage is made from, in words: tells later what differs. */
@@ -121,12 +106,13 @@ Status stage_open(Stage *stage, const MetricTable *table)
 {
     assert(stage->name[0] != '\0' && strlen(stage->name) < sizeof((Manifest *)0)->stage);
     stage->table = table;
-    stage->metrics = (Journal){.log.descriptor = -1};
+    stage->metrics = (Journal){.file.log.descriptor = -1};
     stage->timings = (IoLog){.descriptor = -1};
     stage->events = (EventLog){.log.descriptor = -1};
     stage->step = 0;
-    stage->last_step = stage->spare[0] = stage->spare[1] = -1;
+    stage->last_step = -1;
     stage->last_checkpoint = stage->last_record = stage_seconds();
+    stage->next_snapshot = stage->last_record + SNAPSHOT_SECONDS;
     TRY(path_join(stage->folder, stage->run, stage->name));
     TRY(io_make_folder(stage->folder));
     TRY(find_checkpoint(stage));
@@ -214,19 +200,19 @@ bool stage_checkpoint_due(const Stage *stage)
            stage_seconds() - stage->last_checkpoint >= stage->checkpoint_seconds;
 }
 
-static Status describe_journal(ManifestFile *entry, const Journal *journal)
+/* metrics.h5 is a copy for reading: a journal that it cannot be made of (too long, say) goes
+ * without, and the stage goes on. */
+static Status publish_snapshot(bool *made, Stage *stage)
 {
-    snprintf(entry->name, sizeof entry->name, "%s", journal_name);
-    TRY(journal_length(&entry->size, journal));
-    return io_digest(&entry->digest, &entry->size, journal->log.path, entry->size);
-}
-
-static int64_t unless_kept(int64_t step, const int64_t *keep, int keeps)
-{
-    for (int i = 0; i < keeps; i++) {
-        if (keep[i] == step) return -1;
-    }
-    return step;
+    char journal[STAGE_PATH], path[STAGE_PATH];
+    TRY(path_join(journal, stage->folder, journal_name));
+    TRY(path_join(path, stage->folder, snapshot_name));
+    const double start = stage_seconds();
+    const Status status = metrics_publish(path, journal, stage->table, NULL);
+    const double end = stage_seconds(), pause = SNAPSHOT_PART * (end - start);
+    stage->next_snapshot = end + (pause > SNAPSHOT_SECONDS ? pause : SNAPSHOT_SECONDS);
+    *made = status == STATUS_OK;
+    return status == STATUS_DATA ? io_remove(path) : status;
 }
 
 Status stage_checkpoint_begin(Stage *stage, char folder[PATH_TEXT], int64_t step)
@@ -241,44 +227,38 @@ Status stage_checkpoint(Stage *stage, const char *folder, int64_t step, const ch
     Manifest manifest = {.step = step, .made_from = stage->made_from};
     snprintf(manifest.stage, sizeof manifest.stage, "%s", stage->name);
     snprintf(manifest.made_by, MADE_BY, "%s", stage->made_by != NULL ? stage->made_by : "");
-    TRY(describe_journal(&manifest.journal, &stage->metrics));
+    ManifestFile *journal = &manifest.journal;
+    snprintf(journal->name, sizeof journal->name, "%s", journal_name);
+    TRY(digest_log_commit(&journal->size, &journal->digest, &stage->metrics.file));
     TRY(events_sync(&stage->events));
     TRY(checkpoint_commit(folder, stage->folder, &manifest, names, count, keep, keeps));
 
-    const int64_t before = stage->last_step != step ? stage->last_step : stage->spare[1];
-    stage->spare[0] = unless_kept(step, keep, keeps);
-    stage->spare[1] = unless_kept(before, keep, keeps);
     stage->last_step = step;
+    bool made;
+    if (stage_seconds() >= stage->next_snapshot) TRY(publish_snapshot(&made, stage));
     stage->last_checkpoint = stage_seconds();
     stage->time[TIME_CHECKPOINT] += stage->last_checkpoint - stage->checkpoint_began;
     return STATUS_OK;
 }
 
-static Status remove_spare(const Stage *stage)
+Status stage_finish(Stage *stage, int64_t step, const char *const *names, int count,
+                    const int64_t *keep, int keeps)
 {
-    for (int i = 0; i < 2; i++) {
-        if (stage->spare[i] >= 0) TRY(checkpoint_remove(stage->folder, stage->spare[i]));
-    }
-    return STATUS_OK;
-}
-
-Status stage_finish(Stage *stage, int64_t step, const char *const *names, int count)
-{
-    char journal[STAGE_PATH], snapshot[STAGE_PATH];
-    TRY(path_join(journal, stage->folder, journal_name));
-    TRY(path_join(snapshot, stage->folder, "metrics.h5"));
-    TRY(io_log_sync(&stage->metrics.log));
+    uint64_t size;
+    Digest digest;
+    bool snapshot;
+    TRY(digest_log_commit(&size, &digest, &stage->metrics.file));
     TRY(events_finish(&stage->events, step));
-    TRY(metrics_publish(snapshot, journal, stage->table, NULL));
+    TRY(publish_snapshot(&snapshot, stage));
 
     Manifest manifest = {.step = step, .made_from = stage->made_from};
     snprintf(manifest.stage, sizeof manifest.stage, "%s", stage->name);
     for (int i = 0; i < count; i++) TRY(manifest_add(&manifest, stage->folder, names[i]));
-    TRY(manifest_add(&manifest, stage->folder, journal_name));
-    TRY(manifest_add(&manifest, stage->folder, "metrics.h5"));
+    TRY(manifest_add_known(&manifest, journal_name, size, digest));
+    if (snapshot) TRY(manifest_add(&manifest, stage->folder, snapshot_name));
     if (stage->sources != NULL) TRY(manifest_add(&manifest, stage->folder, sources_name));
     TRY(manifest_write(&manifest, stage->folder));
-    return remove_spare(stage);
+    return checkpoint_finish(stage->folder, keep, keeps);
 }
 
 void stage_close(Stage *stage)

@@ -71,13 +71,14 @@ typedef struct Stage {
     double checkpoint_began;
     double time[STAGE_TIMES]; /* seconds since the last record, added up by who took them */
     int64_t last_step;                 /* newest checkpoint of this stage; -1: none */
-    int64_t spare[2];                  /* checkpoints that only a recovery needs; -1: none */
+    double next_snapshot;              /* when a checkpoint makes metrics.h5 anew; monotonic */
 } Stage;
 
 /* Makes the folder and opens the journals; goes on from the newest valid checkpoint whose
  * made_from is this stage's, with the journal cut back to the length in the checkpoint's manifest.
- * Where there is none it starts clean: all that lies in the folder is removed, manifest.json first.
- * A journal that does not begin like the checkpoint's: STATUS_DATA. */
+ * metrics.h5 is removed: it may tell of more. Where there is none it starts clean: all that lies in
+ * the folder is removed, manifest.json first. A journal that begins like no checkpoint's:
+ * STATUS_DATA. */
 Status stage_open(Stage *stage, const MetricTable *table);
 
 /* One step is done: a row in metrics.jsonl; one in timings.jsonl (step, seconds since the last
@@ -100,14 +101,16 @@ bool stage_checkpoint_due(const Stage *stage);
 
 /* Checkpoint `step` begins; `folder` gets the empty folder that its files are to be put into. */
 Status stage_checkpoint_begin(Stage *stage, char folder[PATH_TEXT], int64_t step);
-/* It is made of `names`, which lie there. */
+/* It is made of `names`, which lie there. Makes metrics.h5 anew where that is a minute old; it is no
+ * part of the checkpoint. */
 Status stage_checkpoint(Stage *stage, const char *folder, int64_t step, const char *const *names,
                         int count, const int64_t *keep, int keeps);
 
-/* Publishes metrics.h5 and writes the manifest over `names` (files in the folder), metrics.jsonl
- * and metrics.h5; then removes those of the newest two checkpoints that the last stage_checkpoint
- * did not keep. */
-Status stage_finish(Stage *stage, int64_t step, const char *const *names, int count);
+/* Publishes metrics.h5, unless the journal is too long for one, and writes the manifest over `names`
+ * (files in the folder), metrics.jsonl and metrics.h5; then removes all checkpoints but those of the
+ * steps in `keep`. */
+Status stage_finish(Stage *stage, int64_t step, const char *const *names, int count,
+                    const int64_t *keep, int keeps);
 /* Closes what is open; fine on a stage that failed or never opened. Who opens a stage closes it:
  * pretrain_run, sft_run and the others do both, their callers neither. */
 void stage_close(Stage *stage);

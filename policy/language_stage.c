@@ -144,7 +144,7 @@ static Status publish(Loop *loop)
     list[count++] = "tokenizer.json";
     TRY(path_join(path, stage->folder, "tokenizer.json"));
     TRY(tokenizer_write(loop->job->tokenizer, path));
-    return stage_finish(stage, loop->job->steps, list, count);
+    return stage_finish(stage, loop->job->steps, list, count, NULL, 0);
 }
 
 /* Tokens of the steps that a resumed stage has behind it. */

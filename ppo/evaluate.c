@@ -228,7 +228,7 @@ static Status evaluate_all(Evaluation *e)
     TRY(evaluation_write_scorecard(e));
     TRY(evaluation_write_samples(e));
     static const char *const names[] = {"scorecard.json", "samples.h5"};
-    return stage_finish(stage, POLICIES, names, 2);
+    return stage_finish(stage, POLICIES, names, 2, NULL, 0);
 }
 
 Status evaluate_run(const EvaluateJob *job)

@@ -291,7 +291,7 @@ static Status publish(PpoRun *run)
     }
     const char *list[PUBLISHED_MAX];
     for (int i = 0; i < count; i++) list[i] = names[i];
-    return stage_finish(stage, run->state.step, list, count);
+    return stage_finish(stage, run->state.step, list, count, NULL, 0);
 }
 
 void ppo_run_free(PpoRun *run)

@@ -396,7 +396,7 @@ static Status label_publish(Labelling *l)
     TRY(preferences_write(&l->kept, l->tokenizer, path));
     TRY(input_copy_tokenizer(stage, "sft"));
     static const char *const names[] = {"comparisons.h5", "tokenizer.json"};
-    return stage_finish(stage, l->steps, names, 2);
+    return stage_finish(stage, l->steps, names, 2, NULL, 0);
 }
 
 static Status label_stage(Labelling *l)

@@ -372,7 +372,7 @@ static Status publish(Training *t)
     list[count++] = "calibration.json";
     list[count++] = "tokenizer.json";
     TRY(input_copy_tokenizer(stage, "sft"));
-    return stage_finish(stage, t->steps, list, count);
+    return stage_finish(stage, t->steps, list, count, NULL, 0);
 }
 
 static Status train(Training *t, Model *policy)

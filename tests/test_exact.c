@@ -293,7 +293,7 @@ static void publish(const char *run, const char *stage_name, const char *name, c
     snprintf(path, sizeof path, "%s/tokenizer.json", stage.folder);
     assert_ok(tokenizer_write(tokenizer, path));
     list[count++] = "tokenizer.json";
-    assert_ok(stage_finish(&stage, 1, list, count));
+    assert_ok(stage_finish(&stage, 1, list, count, NULL, 0));
     stage_close(&stage);
 }
 

@@ -69,12 +69,16 @@ static void a_record_is_a_line(void **state)
     assert_ok(journal_write(&journal, 1, (const double[]){0.1, NAN, 1e-5}));
     assert_ok(journal_write(&journal, 2, (const double[]){-0.0, INFINITY, 3}));
     uint64_t length;
-    assert_ok(journal_length(&length, &journal));
+    Digest digest;
+    assert_ok(digest_log_commit(&length, &digest, &journal.file));
     assert_int_equal(length, 99);
     assert_ok(journal_close(&journal));
     assert_ok(journal_close(&journal));
     assert_text(path, "{\"step\":1,\"objective/kl\":0.1,\"lr\":1e-05}\n"
                       "{\"step\":2,\"objective/kl\":-0,\"loss/value_avg\":null,\"lr\":3}\n");
+    Digest whole;
+    assert_ok(io_digest(&whole, &length, path, UINT64_MAX));
+    assert_true(digest_equal(digest, whole));
 }
 
 static void a_journal_goes_on_where_it_is_told(void **state)
@@ -84,14 +88,20 @@ static void a_journal_goes_on_where_it_is_told(void **state)
     Journal journal;
     assert_ok(journal_open(&journal, path, &table, 0));
     assert_ok(journal_write(&journal, 1, (const double[]){1, 1, 1}));
-    uint64_t committed;
-    assert_ok(journal_length(&committed, &journal));
+    uint64_t committed, length;
+    Digest first, digest, whole;
+    assert_ok(digest_log_commit(&committed, &first, &journal.file));
     assert_ok(journal_write(&journal, 2, (const double[]){2, 2, 2}));
     assert_ok(journal_close(&journal));
 
     assert_ok(journal_open(&journal, path, &table, committed));
+    assert_ok(digest_log_commit(&length, &digest, &journal.file));
+    assert_true(length == committed && digest_equal(digest, first));
     assert_ok(journal_write(&journal, 2, (const double[]){3, 3, 3}));
+    assert_ok(digest_log_commit(&length, &digest, &journal.file));
     assert_ok(journal_close(&journal));
+    assert_ok(io_digest(&whole, &length, path, UINT64_MAX));
+    assert_true(digest_equal(digest, whole));
     assert_text(path, "{\"step\":1,\"objective/kl\":1,\"loss/value_avg\":1,\"lr\":1}\n"
                       "{\"step\":2,\"objective/kl\":3,\"loss/value_avg\":3,\"lr\":3}\n");
 

@@ -109,7 +109,7 @@ static Status run_stage(const World *world, const char *name, RunStage *run, int
         .hooks = {.context = &stopper, .progress = count_step, .should_stop = enough},
     };
     const Status status = run(world, &stage);
-    assert_int_equal(stage.metrics.log.descriptor, -1); /* who opens a stage closes it */
+    assert_int_equal(stage.metrics.file.log.descriptor, -1); /* who opens a stage closes it */
     return status;
 }
 

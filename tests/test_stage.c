@@ -1,11 +1,13 @@
 /* manifest, checkpoint, stage, run_dir: what a run leaves behind and how it goes on. */
 #include "tests/support.h"
 
+#include "data/io_lines.h"
 #include "data/json.h"
 #include "data/run_dir.h"
 #include "data/stage.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -185,9 +187,68 @@ static void the_newest_two_and_the_kept_stay(void **state)
     commit_step(1000000, keep, 1); /* 3 is no longer kept; more digits, still the newest */
     assert_checkpoints("step-000002 step-000005 step-1000000");
     commit_step(1000000, keep, 1); /* the same step again */
-    assert_ok(checkpoint_remove(run, 5));
-    assert_ok(checkpoint_remove(run, 5));
-    assert_checkpoints("step-000002 step-1000000");
+    assert_checkpoints("step-000002 step-000005 step-1000000");
+    char left[PATH_TEXT];
+    assert_ok(checkpoint_begin(left, run, 7));
+    assert_ok(checkpoint_finish(run, keep, 2));
+    assert_checkpoints("step-000002");
+    assert_ok(checkpoint_clear(run));
+    assert_checkpoints("");
+}
+
+/* Every step-... that is left is whole. */
+static void assert_all_whole(void)
+{
+    int64_t *steps;
+    int count;
+    char folder[PATH_TEXT];
+    Manifest manifest;
+    assert_ok(checkpoint_steps(&steps, &count, run));
+    for (int i = 0; i < count; i++) assert_ok(checkpoint_at(folder, &manifest, run, steps[i]));
+    memory_release(steps);
+}
+
+/* As a death at any call of the clearing up leaves it: none is without its files. */
+static void what_is_removed_goes_at_once(void **state)
+{
+    (void)state;
+    Status status = STATUS_IO;
+    for (long call = 1; status != STATUS_OK; call++) {
+        assert_true(call < 100);
+        for (int64_t step = 1; step <= 2; step++) commit_step(step, NULL, 0);
+        io_fault(NULL, call, EIO, true);
+        status = checkpoint_finish(run, NULL, 0);
+        io_fault(NULL, 0, 0, false);
+        assert_all_whole();
+        assert_ok(checkpoint_clear(run));
+    }
+    commit_step(1, NULL, 0);
+    commit_step(2, NULL, 0);
+    status = STATUS_IO;
+    for (long call = 1; status != STATUS_OK; call++) {
+        assert_true(call < 200);
+        char folder[PATH_TEXT], path[PATH_TEXT];
+        assert_ok(checkpoint_begin(folder, run, 2));
+        assert_ok(path_join(path, folder, "state"));
+        write_file(path, "state of 2");
+        Manifest manifest = {.stage = "ppo", .step = 2, .made_from = settings};
+        io_fault(NULL, call, EIO, true);
+        status =
+            checkpoint_commit(folder, run, &manifest, (const char *const[]){"state"}, 1, NULL, 0);
+        io_fault(NULL, 0, 0, false);
+        assert_ok(checkpoint_at(folder, &manifest, run, 2)); /* committed, and never gone */
+    }
+}
+
+/* A step whose checkpoint was damaged is committed anew, and the damage stays to be seen. */
+static void a_damaged_step_is_committed_again(void **state)
+{
+    (void)state;
+    commit_step(1, NULL, 0);
+    write_file(in_run("checkpoints/step-000001/state"), "state of 9");
+    commit_step(1, NULL, 0);
+    assert_all_whole();
+    assert_checkpoints("damaged-step-000001 step-000001");
 }
 
 static void the_newest_valid_checkpoint_is_found(void **state)
@@ -360,7 +421,7 @@ static void an_abandoned_stage_goes_on_from_its_checkpoint(void **state)
     record(&first, 2);
     save(&first, 2, NULL, 0);
     record(&first, 3);
-    assert_ok(io_log_append(&first.metrics.log, "{\"step\":4,\"lo", 13)); /* torn */
+    assert_ok(io_log_append(&first.metrics.file.log, "{\"step\":4,\"lo", 13)); /* torn */
     assert_ok(io_log_append(&first.timings, "{\"step\":4,", 10));
     stage_close(&first);
 
@@ -445,6 +506,146 @@ static void a_journal_that_was_altered_stops_the_resume(void **state)
     assert_ok(io_remove(in_run("sft/metrics.jsonl")));
     assert_fails(stage_open(&again, &table), STATUS_DATA, "its first 29 bytes are not those");
     stage_close(&again);
+    Texts names = {0}; /* whole as it is, it stays */
+    assert_ok(io_list(&names, in_run("sft/checkpoints")));
+    assert_int_equal(names.count, 1);
+    assert_string_equal(names.bytes.data, "step-000001");
+    texts_free(&names);
+}
+
+/* Damage behind the length that the generation before committed costs one generation. */
+static void a_journal_damaged_at_its_end_costs_one_checkpoint(void **state)
+{
+    (void)state;
+    Watcher watcher = {0};
+    Stage stage = stage_of(&watcher);
+    assert_ok(stage_open(&stage, &table));
+    for (int64_t step = 1; step <= 2; step++) {
+        record(&stage, step);
+        save(&stage, step, NULL, 0);
+    }
+    stage_close(&stage);
+    const char *first = "{\"step\":1,\"loss\":1,\"lr\":0.5}\n";
+    char text[128];
+    snprintf(text, sizeof text, "%s{\"step\":2,\"loss\":9.5,\"lr\":0.5}\n", first);
+    write_file(in_run("sft/metrics.jsonl"), text);
+    Stage again = stage_of(&watcher);
+    assert_ok(stage_open(&again, &table));
+    assert_true(again.resumed);
+    assert_int_equal(again.step, 1);
+    assert_int_equal(again.damaged, 1);
+    stage_close(&again);
+    assert_file(in_run("sft/metrics.jsonl"), first);
+    assert_true(io_exists(in_run("sft/checkpoints/damaged-step-000002/manifest.json")));
+}
+
+/* What tells of steps beyond the checkpoint must not outlive the steps. */
+static void a_resumed_stage_has_no_snapshot(void **state)
+{
+    (void)state;
+    Watcher watcher = {0};
+    Stage stage = stage_of(&watcher);
+    assert_ok(stage_open(&stage, &table));
+    record(&stage, 1);
+    save(&stage, 1, (const int64_t[]){1}, 1);
+    assert_false(io_exists(in_run("sft/metrics.h5"))); /* not a minute old */
+    stage.next_snapshot = stage_seconds();
+    record(&stage, 2);
+    save(&stage, 2, (const int64_t[]){1}, 1);
+    assert_true(io_exists(in_run("sft/metrics.h5")));
+    assert_true(stage.next_snapshot > stage_seconds() + 50);
+    stage_close(&stage);
+    assert_ok(stage_open(&stage, &table));
+    assert_int_equal(stage.step, 2);
+    assert_false(io_exists(in_run("sft/metrics.h5")));
+    stage_close(&stage);
+}
+
+/* A stage that no commit followed upon has the checkpoints left that any other has. */
+static void a_finish_after_resuming_clears_up_too(void **state)
+{
+    (void)state;
+    Watcher watcher = {0};
+    Stage stage = stage_of(&watcher);
+    assert_ok(stage_open(&stage, &table));
+    for (int64_t step = 1; step <= 4; step++) {
+        record(&stage, step);
+        save(&stage, step, (const int64_t[]){1}, 1);
+    }
+    stage_close(&stage);
+    assert_ok(stage_open(&stage, &table));
+    assert_int_equal(stage.step, 4);
+    assert_ok(stage_finish(&stage, 4, NULL, 0, (const int64_t[]){1}, 1));
+    stage_close(&stage);
+    Texts names = {0};
+    assert_ok(io_list(&names, in_run("sft/checkpoints")));
+    assert_int_equal(names.count, 1);
+    assert_string_equal(names.bytes.data, "step-000001");
+    texts_free(&names);
+}
+
+/* Days of work do not end at a copy for reading. */
+static void a_journal_without_a_snapshot_is_no_failure(void **state)
+{
+    (void)state;
+    enum { METRICS = 1025 };
+    static MetricInfo many[METRICS];
+    static char name[METRICS][16];
+    static double value[METRICS];
+    for (int i = 0; i < METRICS; i++) {
+        snprintf(name[i], sizeof name[i], "m%d", i);
+        many[i] = infos[0];
+        many[i].name = name[i];
+    }
+    const MetricTable wide = {.metrics = many, .count = METRICS};
+    Watcher watcher = {0};
+    Stage stage = stage_of(&watcher);
+    assert_ok(stage_open(&stage, &wide));
+    assert_ok(stage_record(&stage, 1, 1, 1, value, NULL));
+    assert_ok(stage_finish(&stage, 1, NULL, 0, NULL, 0));
+    stage_close(&stage);
+    Manifest manifest;
+    assert_ok(manifest_read(&manifest, stage.folder));
+    assert_ok(manifest_verify(&manifest, stage.folder));
+    assert_int_equal(manifest.count, 1);
+    assert_non_null(manifest_find(&manifest, "metrics.jsonl"));
+}
+
+/* However long timings.jsonl has become. */
+static void only_the_tail_of_a_log_is_read(void **state)
+{
+    (void)state;
+    Bytes text = {0};
+    uint64_t whole, size;
+    for (int i = 0; i < 1 << 18; i++) assert_ok(bytes_text(&text, "x"));
+    write_file(in_run("log"), text.data);
+    assert_ok(io_lines_whole(&whole, &size, in_run("log")));
+    assert_int_equal(whole, 0);
+    assert_int_equal(size, 1 << 18);
+    text.data[5] = '\n';
+    write_file(in_run("log"), text.data);
+    assert_ok(io_lines_whole(&whole, &size, in_run("log")));
+    assert_int_equal(whole, 6);
+    text.data[(1 << 18) - 1] = '\n';
+    write_file(in_run("log"), text.data);
+    assert_ok(io_lines_whole(&whole, &size, in_run("log")));
+    assert_int_equal(whole, 1 << 18);
+    bytes_free(&text);
+
+    Watcher watcher = {0};
+    Stage stage = stage_of(&watcher);
+    assert_ok(stage_open(&stage, &table));
+    record(&stage, 1);
+    save(&stage, 1, NULL, 0);
+    stage_close(&stage);
+    const int file = open(in_run("sft/timings.jsonl"), O_WRONLY);
+    assert_int_equal(lseek(file, ((off_t)1 << 28) + 1, SEEK_SET), ((off_t)1 << 28) + 1);
+    assert_int_equal(write(file, "\n{", 2), 2); /* a hole before it: no disk is filled */
+    assert_int_equal(close(file), 0);
+    assert_ok(stage_open(&stage, &table));
+    stage_close(&stage);
+    assert_ok(io_size(&size, in_run("sft/timings.jsonl")));
+    assert_int_equal(size, ((uint64_t)1 << 28) + 2);
 }
 
 static void other_settings_start_clean(void **state)
@@ -458,7 +659,7 @@ static void other_settings_start_clean(void **state)
     assert_ok(io_make_folder(in_run("sft/rollouts")));
     write_file(in_run("sft/rollouts/000001.h5"), "x");
     write_file(in_run("sft/policy.h5"), "x");
-    assert_ok(stage_finish(&stage, 1, (const char *const[]){"policy.h5"}, 1));
+    assert_ok(stage_finish(&stage, 1, (const char *const[]){"policy.h5"}, 1, NULL, 0));
     stage_close(&stage);
 
     Stage other = stage_of(&watcher);
@@ -485,7 +686,8 @@ static void a_finished_stage_says_what_it_published(void **state)
         save(&stage, step, (const int64_t[]){1, 3}, 2);
     }
     write_file(in_run("sft/policy.h5"), "weights");
-    assert_ok(stage_finish(&stage, 4, (const char *const[]){"policy.h5"}, 1));
+    assert_ok(
+        stage_finish(&stage, 4, (const char *const[]){"policy.h5"}, 1, (const int64_t[]){1, 3}, 2));
     stage_close(&stage);
 
     Manifest manifest;
@@ -518,7 +720,7 @@ static void an_input_is_checked_and_what_to_run_is_said(void **state)
     Stage stage = stage_of(&watcher);
     assert_ok(stage_open(&stage, &table));
     write_file(in_run("sft/policy.h5"), "weights");
-    assert_ok(stage_finish(&stage, 0, (const char *const[]){"policy.h5"}, 1));
+    assert_ok(stage_finish(&stage, 0, (const char *const[]){"policy.h5"}, 1, NULL, 0));
     stage_close(&stage);
     assert_ok(stage_input(path, &digest, run, "sft", "policy.h5"));
     assert_string_equal(path, in_run("sft/policy.h5"));
@@ -724,6 +926,8 @@ int main(void)
         TEST(verify_names_the_first_file_that_differs),
         TEST(a_foreign_manifest_is_refused),
         TEST(the_newest_two_and_the_kept_stay),
+        TEST(what_is_removed_goes_at_once),
+        TEST(a_damaged_step_is_committed_again),
         TEST(the_newest_valid_checkpoint_is_found),
         TEST(a_checkpoint_is_found_by_step),
         TEST(a_step_is_recorded_and_shown),
@@ -732,6 +936,11 @@ int main(void)
         TEST(a_damaged_checkpoint_costs_only_itself),
         TEST(damage_stays_to_be_seen),
         TEST(a_journal_that_was_altered_stops_the_resume),
+        TEST(a_journal_damaged_at_its_end_costs_one_checkpoint),
+        TEST(a_resumed_stage_has_no_snapshot),
+        TEST(a_finish_after_resuming_clears_up_too),
+        TEST(a_journal_without_a_snapshot_is_no_failure),
+        TEST(only_the_tail_of_a_log_is_read),
         TEST(other_settings_start_clean),
         TEST(a_finished_stage_says_what_it_published),
         TEST(an_input_is_checked_and_what_to_run_is_said),

@@ -36,7 +36,7 @@ static inline void toy_publish_reward_model(const char *run, bool causal)
     assert_ok(stage_open(&stage, &toy_metrics));
     assert_ok(network_write(names, &count, stage.folder, "model", &model, NULL, TOY_WORDS));
     for (int i = 0; i < count; i++) list[i] = names[i];
-    assert_ok(stage_finish(&stage, 1, list, count));
+    assert_ok(stage_finish(&stage, 1, list, count, NULL, 0));
     stage_close(&stage);
     model_free(&model);
 }

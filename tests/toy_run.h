@@ -94,7 +94,7 @@ static inline void toy_publish_policy(const char *run, const char *name, double 
     list[count++] = "tokenizer.json";
     snprintf(path, sizeof path, "%s/tokenizer.json", stage.folder);
     assert_ok(tokenizer_write(tokenizer, path));
-    assert_ok(stage_finish(&stage, 2, list, count));
+    assert_ok(stage_finish(&stage, 2, list, count, NULL, 0));
     stage_close(&stage);
     model_free(&model);
     tokenizer_free(tokenizer);
