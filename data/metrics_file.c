@@ -1,3 +1,4 @@
+#include "data/io_lines.h"
 #include "data/json.h"
 #include "data/metrics.h"
 #include "data/store/store.h"
@@ -6,15 +7,16 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { COLUMNS_MAX = 1024, VALUES_FREE = 1 << 16, VALUES_A_BYTE = 8 };
-static const size_t journal_max = (size_t)1 << 28; /* bytes */
-static const size_t values_max = (size_t)1 << 27;  /* columns times rows */
+/* A row takes no fewer bytes than {"step":1} and its newline. */
+enum { COLUMNS_MAX = 1024, VALUES_FREE = 1 << 16, LINE_MAX_BYTES = 1 << 20, ROW_BYTES_MIN = 11 };
+static const size_t values_max = (size_t)1 << 27;   /* columns times rows */
+static const size_t snapshot_max = (size_t)3 << 23; /* of these in a metrics.h5 */
 
 /* A journal in the making. */
 typedef struct Reading {
     MetricColumns *columns;
     int rows;           /* of the whole journal */
-    size_t values_most; /* columns times rows that so many bytes can mean */
+    size_t values_most; /* columns times rows that so many bytes may claim */
     size_t room;        /* columns that there is memory for */
 } Reading;
 
@@ -82,40 +84,75 @@ static Status take_row(Reading *reading, Json record)
     return STATUS_OK;
 }
 
-static Status take_rows(MetricColumns *columns, const Bytes *text, const char *path)
+/* Bytes of the file as it is now, and newlines in them. */
+static Status count_rows(size_t *rows, size_t *size, const char *path)
 {
-    int rows = 0;
-    for (size_t i = 0; i < text->count; i++) rows += text->data[i] == '\n';
+    IoLines lines;
+    const char *bytes;
+    *rows = *size = 0;
+    Status status = io_lines_open(&lines, path, LINE_MAX_BYTES);
+    for (size_t count; status == STATUS_OK; io_lines_skip(&lines, count)) {
+        status = io_lines_peek(&bytes, &count, &lines, 1);
+        if (status != STATUS_OK || count == 0) break;
+        for (size_t i = 0; i < count; i++) *rows += bytes[i] == '\n';
+        *size += count;
+    }
+    const Status closed = io_lines_close(&lines);
+    return status == STATUS_OK ? closed : status;
+}
+
+/* Memory in proportion to the bytes of the file: newlines are cheap, and a row of one byte must not
+ * claim much of a row, nor a value for each of 1 024 columns. */
+static Status start_reading(Reading *reading, const char *path)
+{
+    size_t rows, size;
+    TRY(count_rows(&rows, &size, path));
+    const size_t most = size / ROW_BYTES_MIN + 1; /* of which not all can be whole */
+    if (most < rows) rows = most;
+    if (rows > INT32_MAX) return status_fail(STATUS_DATA, "%s: %zu rows are too many", path, rows);
+    const size_t meant = VALUES_FREE + size;
+    reading->rows = (int)rows;
+    reading->values_most = meant < values_max ? meant : values_max;
     if (rows == 0) return STATUS_OK;
     void *block;
-    TRY(memory_claim(&block, (size_t)rows * sizeof *columns->step));
-    columns->step = block;
-
-    /* Newlines are cheap: a row of one byte must not claim a value for each of 1 024 columns. */
-    const size_t meant = VALUES_FREE + text->count * VALUES_A_BYTE;
-    Reading reading = {
-        .columns = columns, .rows = rows, .values_most = meant < values_max ? meant : values_max};
-    const char *line = text->data;
-    for (int i = 0; i < rows; i++) {
-        const char *end = memchr(line, '\n', text->count - (size_t)(line - text->data));
-        JsonDocument *document;
-        TRY(json_parse_line(&document, STATUS_DATA, path, i + 1, line, (size_t)(end - line)));
-        const Status status = take_row(&reading, json_root(document));
-        json_free(document);
-        TRY(status);
-        line = end + 1;
-    }
+    TRY(memory_claim(&block, rows * sizeof *reading->columns->step));
+    reading->columns->step = block;
     return STATUS_OK;
+}
+
+static Status take_line(Reading *reading, IoLines *lines)
+{
+    const char *text;
+    size_t count;
+    TRY(io_lines_next(&text, &count, lines));
+    if (text == NULL) {
+        return status_fail(STATUS_DATA, "%s: became shorter while it was read", lines->path);
+    }
+    JsonDocument *document;
+    TRY(json_parse_line(&document, STATUS_DATA, lines->path, lines->line, text, count));
+    const Status status = take_row(reading, json_root(document));
+    json_free(document);
+    return status;
+}
+
+static Status take_rows(Reading *reading, const char *path)
+{
+    IoLines lines;
+    Status status = io_lines_open(&lines, path, LINE_MAX_BYTES);
+    for (int i = 0; i < reading->rows && status == STATUS_OK; i++) {
+        status = take_line(reading, &lines);
+    }
+    const Status closed = io_lines_close(&lines);
+    return status == STATUS_OK ? closed : status;
 }
 
 Status metric_columns_read(MetricColumns *columns, const char *path)
 {
     *columns = (MetricColumns){0};
-    Bytes text = {0};
-    Status status = io_read(&text, path, journal_max);
-    if (status == STATUS_OK) status = take_rows(columns, &text, path);
+    Reading reading = {.columns = columns};
+    Status status = start_reading(&reading, path);
+    if (status == STATUS_OK) status = take_rows(&reading, path);
     if (status != STATUS_OK) metric_columns_free(columns);
-    bytes_free(&text);
     return status;
 }
 
@@ -163,7 +200,10 @@ static Status put_column(StoreImage *image, const MetricColumns *columns, int in
 
 static Status put_columns(StoreImage *image, const MetricColumns *columns, const MetricTable *table)
 {
-    const size_t rows = (size_t)columns->rows;
+    const size_t rows = (size_t)columns->rows, values = rows * ((size_t)columns->columns + 1);
+    if (values > snapshot_max) {
+        return status_fail(STATUS_DATA, "%zu values, at most %zu", values, snapshot_max);
+    }
     TRY(store_put(image, "/step", STORE_I64, 1, &rows, columns->step, true));
     TRY(store_put_text(image, "/step", "long_name", "steps done"));
     for (int i = 0; i < columns->columns; i++) {

@@ -165,6 +165,45 @@ static void foreign_lines_are_refused_with_their_number(void **state)
                  "/tmp/rlhf-none.jsonl: missing");
 }
 
+/* More memory than its bytes account for is given to no journal. */
+static void a_sparse_journal_claims_no_memory(void **state)
+{
+    (void)state;
+    const char *path = in("m.jsonl");
+    Bytes text = {0};
+    for (int i = 0; i < 20000; i++) assert_ok(bytes_text(&text, "{\"step\":1}\n"));
+    for (int i = 0; i < 20; i++) assert_ok(bytes_print(&text, "{\"step\":2,\"m%d\":1}\n", i));
+    write_text(path, text.data);
+    MetricColumns columns;
+    assert_fails(metric_columns_read(&columns, path), STATUS_DATA,
+                 "m.jsonl:20015:11: too many metrics, 15 in 20020 rows");
+    bytes_clear(&text);
+    for (int i = 0; i < 1 << 16; i++) assert_ok(bytes_text(&text, "\n"));
+    write_text(path, text.data);
+    assert_fails(metric_columns_read(&columns, path), STATUS_DATA, "m.jsonl:1:1: expected a value");
+    bytes_free(&text);
+}
+
+/* Only a line has a longest size; a torn last one has none. */
+static void a_line_of_a_megabyte_is_refused(void **state)
+{
+    (void)state;
+    const char *path = in("m.jsonl");
+    Bytes text = {0};
+    assert_ok(bytes_text(&text, "{\"step\":1}\n"));
+    for (int i = 0; i < 1 << 17; i++) assert_ok(bytes_text(&text, "          "));
+    write_text(path, text.data);
+    MetricColumns columns;
+    assert_ok(metric_columns_read(&columns, path));
+    assert_int_equal(columns.rows, 1);
+    metric_columns_free(&columns);
+    assert_ok(bytes_text(&text, "{\"step\":1}\n"));
+    write_text(path, text.data);
+    assert_fails(metric_columns_read(&columns, path), STATUS_DATA,
+                 "m.jsonl:2:1: a line of more than 1048576 bytes");
+    bytes_free(&text);
+}
+
 static void a_thousand_metrics_are_too_many(void **state)
 {
     (void)state;
@@ -274,6 +313,8 @@ int main(void)
         TEST(a_journal_goes_on_where_it_is_told),
         TEST(columns_are_read_and_a_torn_line_is_dropped),
         TEST(foreign_lines_are_refused_with_their_number),
+        TEST(a_sparse_journal_claims_no_memory),
+        TEST(a_line_of_a_megabyte_is_refused),
         TEST(a_thousand_metrics_are_too_many),
         TEST(the_snapshot_holds_the_journal),
         TEST(an_empty_journal_has_a_snapshot_too),
