@@ -35,8 +35,9 @@ void ppo_note_best(PpoRun *run, int64_t step, const double *value)
 
 static Status write_state(const PpoState *state, const char *folder)
 {
-    char path[STAGE_PATH];
+    char path[STAGE_PATH], digest[DIGEST_TEXT];
     TRY(path_join(path, folder, "state.json"));
+    digest_text(digest, state->list);
     Bytes text = {0};
     JsonWriter json = json_writer(&text, 2);
     json_open(&json, NULL, '{');
@@ -46,11 +47,30 @@ static Status write_state(const PpoState *state, const char *folder)
     json_put_number(&json, "proxy", state->proxy);
     json_put_integer(&json, "gold_step", state->gold_step);
     json_put_number(&json, "gold", state->gold);
+    json_put_integer(&json, "list_size", (int64_t)state->list_size);
+    json_put_text(&json, "list_xxh3_128", digest);
     json_close(&json);
     Status status = json_done(&json);
     if (status == STATUS_OK) status = io_publish(path, text.data, text.count);
     bytes_free(&text);
     return status;
+}
+
+/* Absent from what was written before there was a list. */
+static Status parse_list(PpoState *state, Json root)
+{
+    int64_t size;
+    const char *digest;
+    state->list_size = 0;
+    state->list = digest_of("", 0);
+    if (json_find(root, "list_size").item == NULL) return STATUS_OK;
+    TRY(json_get_integer(&size, root, "list_size"));
+    TRY(json_get_text(&digest, root, "list_xxh3_128"));
+    if (size < 0 || !digest_parse(&state->list, digest)) {
+        return json_fail(root, "list_size or list_xxh3_128 is none");
+    }
+    state->list_size = (uint64_t)size;
+    return STATUS_OK;
 }
 
 static Status parse_state(PpoState *state, Json root)
@@ -60,7 +80,8 @@ static Status parse_state(PpoState *state, Json root)
     TRY(json_get_integer(&state->proxy_step, root, "proxy_step"));
     TRY(json_get_number(&state->proxy, root, "proxy"));
     TRY(json_get_integer(&state->gold_step, root, "gold_step"));
-    return json_get_number(&state->gold, root, "gold");
+    TRY(json_get_number(&state->gold, root, "gold"));
+    return parse_list(state, root);
 }
 
 Status ppo_read_state(PpoState *state, const char *folder, const Manifest *manifest, int64_t step)
@@ -129,15 +150,22 @@ static Status write_files(char names[][128], int *count, const PpoRun *run, cons
     return STATUS_OK;
 }
 
-/* The steps to keep for good: every so many, and the two best. */
-static int steps_to_keep(int64_t *keep, const PpoRun *run)
+/* The steps to keep for good: every so many, and the two best. Release *keep with
+ * memory_release. */
+static Status steps_to_keep(int64_t **keep, int *keeps, const PpoRun *run)
 {
+    const PpoState *state = &run->state;
     const int64_t every = ppo_keep_every(run->job);
+    void *block;
+    TRY(memory_claim(&block, ((size_t)(state->step / every) + 2) * sizeof **keep));
+    int64_t *list = block;
     int count = 0;
-    for (int64_t step = every; step <= run->state.step; step += every) keep[count++] = step;
-    if (run->state.proxy_step != PPO_NONE) keep[count++] = run->state.proxy_step;
-    if (run->state.gold_step != PPO_NONE) keep[count++] = run->state.gold_step;
-    return count;
+    for (int64_t step = every; step <= state->step; step += every) list[count++] = step;
+    if (state->proxy_step != PPO_NONE) list[count++] = state->proxy_step;
+    if (state->gold_step != PPO_NONE) list[count++] = state->gold_step;
+    *keep = list;
+    *keeps = count;
+    return STATUS_OK;
 }
 
 Status ppo_save(PpoRun *run)
@@ -146,17 +174,27 @@ Status ppo_save(PpoRun *run)
     const int64_t step = run->state.step;
     char folder[STAGE_PATH], names[CHECKPOINT_FILES_MAX][128];
     int count = 0;
+    TRY(ppo_list_commit(run));
     TRY(stage_checkpoint_begin(stage, folder, step));
     TRY(write_files(names, &count, run, folder));
     const char *list[CHECKPOINT_FILES_MAX];
     for (int i = 0; i < count; i++) list[i] = names[i];
 
-    void *keep;
-    const size_t most = (size_t)(step / ppo_keep_every(run->job)) + 2;
-    TRY(memory_claim(&keep, most * sizeof(int64_t)));
-    const int keeps = steps_to_keep(keep, run);
+    int64_t *keep;
+    int keeps;
+    TRY(steps_to_keep(&keep, &keeps, run));
     const Status status = stage_checkpoint(stage, folder, step, list, count, keep, keeps);
     memory_release(keep);
     if (status == STATUS_OK) run->last_checkpoint = step;
+    return status;
+}
+
+Status ppo_finish(PpoRun *run, const char *const *names, int count)
+{
+    int64_t *keep;
+    int keeps;
+    TRY(steps_to_keep(&keep, &keeps, run));
+    const Status status = stage_finish(run->job->stage, run->state.step, names, count, keep, keeps);
+    memory_release(keep);
     return status;
 }

@@ -1,4 +1,3 @@
-#include "data/json.h"
 #include "data/prompts.h"
 #include "policy/inputs.h"
 #include "ppo/invariants.h"
@@ -211,44 +210,9 @@ Status ppo_rollout(PpoRun *run, int64_t step, double *value)
     char path[STAGE_PATH];
     TRY(ppo_rollout_path(path, run, step));
     const double start = stage_seconds();
-    TRY(rollout_write(rollout, run->tokenizer, (int)job->text_rows, job->config_text, path, NULL));
+    TRY(rollout_write(rollout, run->tokenizer, (int)job->text_rows, job->config_text, path,
+                      &run->list.digest[step - 1]));
+    TRY(io_size(&run->list.size[step - 1], path));
     job->stage->time[TIME_ROLLOUT_FILE] += stage_seconds() - start;
     return check_rollout(run, value);
-}
-
-static Status list_file(JsonWriter *json, const char *folder, int64_t step)
-{
-    char name[64], digest[DIGEST_TEXT];
-    snprintf(name, sizeof name, "%06" PRId64 ".h5", step);
-    Manifest one = {0};
-    TRY(manifest_add(&one, folder, name));
-    digest_text(digest, one.file[0].digest);
-    json_open(json, NULL, '{');
-    json_put_text(json, "name", name);
-    json_put_integer(json, "size", (int64_t)one.file[0].size);
-    json_put_text(json, "xxh3_128", digest);
-    json_close(json);
-    return STATUS_OK;
-}
-
-Status ppo_rollouts_list(const PpoRun *run)
-{
-    char folder[STAGE_PATH], path[STAGE_PATH];
-    TRY(stage_path(folder, run->job->stage, "rollouts"));
-    TRY(stage_path(path, run->job->stage, "rollouts/manifest.json"));
-    Bytes text = {0};
-    JsonWriter json = json_writer(&text, 2);
-    json_open(&json, NULL, '{');
-    json_put_integer(&json, "format_version", PPO_LIST_VERSION);
-    json_open(&json, "files", '[');
-    Status status = STATUS_OK;
-    for (int64_t step = 1; step <= run->state.step && status == STATUS_OK; step++) {
-        status = list_file(&json, folder, step);
-    }
-    json_close(&json);
-    json_close(&json);
-    if (status == STATUS_OK) status = json_done(&json);
-    if (status == STATUS_OK) status = io_publish(path, text.data, text.count);
-    bytes_free(&text);
-    return status;
 }

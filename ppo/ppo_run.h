@@ -3,6 +3,8 @@
 #ifndef PPO_PPO_RUN_H
 #define PPO_PPO_RUN_H
 
+#include "data/digest_log.h"
+#include "data/json.h"
 #include "data/rollout.h"
 #include "policy/generate.h"
 #include "ppo/exact.h"
@@ -19,7 +21,17 @@ typedef struct PpoState {
     int64_t proxy_step;  /* checkpoint with the best proxy inside the KL budget, or PPO_NONE */
     int64_t gold_step;   /* with the best gold, or PPO_NONE; says which to keep and nothing else */
     double proxy, gold;  /* of those */
+    uint64_t list_size;  /* bytes of PPO_LIST_FILE up to here; 0: none (of an older program) */
+    Digest list;         /* of them */
 } PpoState;
+
+/* What was written into rollouts/, a line a step in PPO_LIST_FILE. Arrays: (steps). */
+#define PPO_LIST_FILE "rollouts.jsonl"
+typedef struct PpoList {
+    DigestLog log;
+    uint64_t *size;
+    Digest *digest; /* taken of the bytes on their way to the disk */
+} PpoList;
 
 /* Answers to the 16 fixed prompts through time. */
 typedef struct PpoSamples {
@@ -40,6 +52,7 @@ typedef struct PpoRun {
     PpoUpdater updater;
     PpoScorer scorer;
     PpoState state;
+    PpoList list;
     int64_t last_checkpoint; /* its step, or PPO_NONE */
     int64_t critic_warmup;   /* first iterations that train only the critic */
     PpoSamples samples;
@@ -80,9 +93,18 @@ Status ppo_rollout_path(char path[STAGE_PATH], const PpoRun *run, int64_t step);
 Status ppo_rollout(PpoRun *run, int64_t step, double *value);
 /* PPO_KL_EXACT and PPO_SAMPLING_ENTROPY, from run->kl_exact and run->entropy. */
 void ppo_score_metrics(double *value, const PpoRun *run);
-/* rollouts/manifest.json: size and hash of the files of all steps. */
+
+/* ---- ppo_list.c ---- */
+
+void ppo_list_layout(PpoRun *run, Arena *arena);
+/* Begins the list. Of a resumed stage: takes up that of the checkpoint, removes rollouts beyond it
+ * and checks size and hash of the others; the first that differs is named: STATUS_DATA. */
+Status ppo_list_open(PpoRun *run);
+Status ppo_list_add(PpoRun *run, int64_t step); /* the step is done and its file written */
+Status ppo_list_commit(PpoRun *run); /* synced; into run->state */
+/* rollouts/manifest.json: size and hash of the files of all steps, as they were written. */
 enum { PPO_LIST_VERSION = 1 }; /* its format */
-Status ppo_rollouts_list(const PpoRun *run);
+Status ppo_list_publish(const PpoRun *run);
 
 /* ---- ppo_exact.c ---- */
 
@@ -114,6 +136,8 @@ Status ppo_events_samples(const PpoRun *run, int64_t step);
 void ppo_note_best(PpoRun *run, int64_t step, const double *value);
 int64_t ppo_keep_every(const PpoJob *job);
 Status ppo_save(PpoRun *run);
+/* stage_finish over `names`, with the checkpoints that are kept for good. */
+Status ppo_finish(PpoRun *run, const char *const *names, int count);
 /* state.json of the checkpoint of `step`, which `manifest` vouches for. */
 Status ppo_read_state(PpoState *state, const char *folder, const Manifest *manifest, int64_t step);
 /* Policy, critic, moments, state and samples from the checkpoint that stage_open found. */

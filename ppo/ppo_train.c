@@ -12,7 +12,7 @@
 
 enum {
     BLIND_CRITIC_WARMUP = 5, /* iterations, where the critic knows nothing of the reward model */
-    PUBLISHED_MAX = 2 * NETWORK_FILES_MAX + 3,
+    PUBLISHED_MAX = 2 * NETWORK_FILES_MAX + 4,
 };
 
 /* ---- what it starts from ---- */
@@ -64,6 +64,7 @@ static void run_layout(PpoRun *run, Arena *arena)
 {
     ppo_rollout_layout(run, arena);
     ppo_samples_layout(run, arena);
+    ppo_list_layout(run, arena);
 }
 
 Status ppo_claim_memory(PpoRun *run, AdamW *policy_moments, AdamW *critic_moments)
@@ -87,29 +88,12 @@ Status ppo_claim_memory(PpoRun *run, AdamW *policy_moments, AdamW *critic_moment
     return STATUS_OK;
 }
 
-/* The rollout files of the steps done belong to what is published. */
-static Status check_rollout_files(const PpoRun *run)
-{
-    for (int64_t step = 1; step <= run->state.step; step++) {
-        char file[64], path[STAGE_PATH];
-        snprintf(file, sizeof file, "rollouts/%06" PRId64 ".h5", step);
-        TRY(stage_path(path, run->job->stage, file));
-        if (!io_exists(path)) {
-            return status_fail(STATUS_DATA, "%s: missing; start the stage again", path);
-        }
-    }
-    return STATUS_OK;
-}
-
 static Status begin(PpoRun *run)
 {
     Stage *stage = run->job->stage;
-    char folder[STAGE_PATH];
     TRY(ppo_config_check(run->job->config));
     TRY(ppo_read_inputs(run));
     TRY(stage_open(stage, &ppo_metrics));
-    TRY(stage_path(folder, stage, "rollouts"));
-    TRY(io_make_folder(folder));
 
     AdamW policy_moments = {0}, critic_moments = {0};
     Status status = stage->resumed ? ppo_load_networks(run, &policy_moments, &critic_moments)
@@ -119,9 +103,11 @@ static Status begin(PpoRun *run)
     adamw_free(&critic_moments);
     TRY(status);
     TRY(ppo_exact_open(run));
-    if (!stage->resumed) return STATUS_OK;
-    TRY(ppo_load_state(run));
-    return check_rollout_files(run);
+    if (stage->resumed) {
+        TRY(ppo_load_state(run));
+        TRY(ppo_samples_write(run, stage->folder)); /* what lies there may be of a later step */
+    }
+    return ppo_list_open(run);
 }
 
 /* ---- iterations ---- */
@@ -231,6 +217,7 @@ static Status iterate(PpoRun *run, int64_t step)
     TRY(learn(run, value));
 
     run->state.step = step;
+    TRY(ppo_list_add(run, step));
     TRY(control_kl(run, value[PPO_KL]));
     TRY(ppo_events_rollout(run));
     TRY(stage_record(stage, step, run->job->config->steps, run->rollout.tokens, value, shown));
@@ -282,16 +269,17 @@ static Status publish(PpoRun *run)
     TRY(network_write(names, &count, stage->folder, "policy", &run->policy, NULL, end));
     TRY(network_write(names, &count, stage->folder, "critic", &run->critic, NULL, end));
     TRY(input_copy_tokenizer(stage, "sft"));
-    TRY(ppo_rollouts_list(run));
+    TRY(ppo_list_publish(run));
     snprintf(names[count++], 128, "tokenizer.json");
     snprintf(names[count++], 128, "rollouts/manifest.json");
+    snprintf(names[count++], 128, PPO_LIST_FILE);
     if (run->samples.count > 0) {
         TRY(ppo_samples_write(run, stage->folder));
         snprintf(names[count++], 128, "samples.h5");
     }
     const char *list[PUBLISHED_MAX];
     for (int i = 0; i < count; i++) list[i] = names[i];
-    return stage_finish(stage, run->state.step, list, count, NULL, 0);
+    return ppo_finish(run, list, count);
 }
 
 void ppo_run_free(PpoRun *run)
@@ -319,6 +307,7 @@ Status ppo_run(const PpoJob *job)
     Status status = begin(&run);
     if (status == STATUS_OK) status = iterations(&run);
     if (status == STATUS_OK) status = publish(&run);
+    STATUS_ASIDE(digest_log_close(&run.list.log)); /* synced by whatever committed */
     stage_close(job->stage);
     ppo_run_free(&run);
     return status;

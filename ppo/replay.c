@@ -89,16 +89,12 @@ static Status check_checkpoint(const Replay *replay)
         return status_fail(STATUS_BROKEN, "%s: made from other settings or inputs than this run",
                            stage->checkpoint);
     }
-    Bytes text = {0};
-    const size_t size = (size_t)manifest->journal.size;
-    Status status = io_read(&text, replay->journal_path, SIZE_MAX / 4);
-    if (status == STATUS_OK && (text.count < size || !digest_equal(digest_of(text.data, size),
-                                                                   manifest->journal.digest))) {
-        status = status_fail(STATUS_BROKEN, "%s: its first %zu bytes are not those that %s saw",
-                             replay->journal_path, size, stage->checkpoint);
-    }
-    bytes_free(&text);
-    return status;
+    const ManifestFile *journal = &manifest->journal;
+    bool ours;
+    TRY(digest_log_check(&ours, replay->journal_path, journal->size, journal->digest));
+    if (ours) return STATUS_OK;
+    return status_fail(STATUS_BROKEN, "%s: its first %" PRIu64 " bytes are not those that %s saw",
+                       replay->journal_path, journal->size, stage->checkpoint);
 }
 
 static bool same_shape(ModelShape a, ModelShape b)

@@ -68,8 +68,9 @@ static void run_publishes_what_it_promises(void **state)
     assert_ok(manifest_read(&manifest, folder));
     assert_ok(manifest_verify(&manifest, folder));
     assert_int_equal(manifest.step, 5);
-    const char *const names[] = {"policy.h5",  "critic.h5",     "tokenizer.json",
-                                 "samples.h5", "metrics.jsonl", "rollouts/manifest.json"};
+    const char *const names[] = {"policy.h5",     "critic.h5",     "tokenizer.json",
+                                 "samples.h5",    "metrics.jsonl", "rollouts/manifest.json",
+                                 "rollouts.jsonl"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         assert_non_null(manifest_find(&manifest, names[i]));
     }
@@ -666,6 +667,131 @@ static void a_reward_model_that_does_not_fit_is_refused(void **state)
     toy_end(&toy);
 }
 
+/* A stage with some steps done and committed. */
+static void begin_stopped(Toy *toy)
+{
+    toy_begin(toy);
+    Patience patience = {.questions = 20};
+    assert_fails(
+        toy_life(toy, 1, (StageHooks){.context = &patience, .should_stop = patience_is_over}),
+        STATUS_STOPPED, "stopped");
+    assert_true(toy->stage.last_step >= 1 && toy->stage.last_step < 5);
+}
+
+/* Opens the stage again and leaves at once. */
+static void look_in(Toy *toy)
+{
+    Patience patience = {.questions = 0};
+    assert_fails(
+        toy_life(toy, 1, (StageHooks){.context = &patience, .should_stop = patience_is_over}),
+        STATUS_STOPPED, "stopped");
+}
+
+static void put_text(const Toy *toy, const char *file, const char *text)
+{
+    char path[600];
+    toy_path(path, toy, file);
+    assert_ok(io_publish(path, text, strlen(text)));
+}
+
+/* A rollout is bound to its run from when it is written, not from when it is published. */
+static void rollout_file_that_was_altered_is_refused(void **state)
+{
+    (void)state;
+    Toy toy;
+    begin_stopped(&toy);
+    char path[600];
+    Bytes bytes = {0};
+    toy_path(path, &toy, "rollouts/000001.h5");
+    assert_ok(io_read(&bytes, path, 1 << 24));
+    bytes.data[bytes.count / 2] ^= 1;
+    assert_ok(io_publish(path, bytes.data, bytes.count));
+    assert_fails(toy_life(&toy, 1, (StageHooks){0}), STATUS_DATA,
+                 "rollouts/000001.h5: its hash is");
+    assert_non_null(strstr(status_message(), "; --restart ppo starts the stage over"));
+    bytes.data[bytes.count / 2] ^= 1;
+    assert_ok(io_publish(path, bytes.data, bytes.count));
+    bytes_free(&bytes);
+
+    put_text(&toy, "rollouts.jsonl", "{\"name\":\"000001.h5\"}\n");
+    assert_fails(toy_life(&toy, 1, (StageHooks){0}), STATUS_DATA, "ppo/rollouts.jsonl: its first ");
+    assert_non_null(strstr(status_message(), "; --restart ppo starts the stage over"));
+    toy_end(&toy);
+}
+
+static void alter_first_rollout(void *context, const StageProgress *progress)
+{
+    if (progress->step == progress->steps) put_text(context, "rollouts/000001.h5", "others");
+}
+
+/* What is published is what was written, whatever lies there at the end. */
+static void rollouts_are_listed_as_they_were_written(void **state)
+{
+    (void)state;
+    Toy toy;
+    toy_begin(&toy);
+    assert_ok(toy_life(&toy, 1, (StageHooks){.context = &toy, .progress = alter_first_rollout}));
+    check_same_file(&reference, &toy, "rollouts/manifest.json");
+    check_same_file(&reference, &toy, "rollouts.jsonl");
+    toy_end(&toy);
+}
+
+/* What a life beyond the checkpoint left goes when it is resumed. */
+static void a_resumed_stage_shows_nothing_of_later_steps(void **state)
+{
+    (void)state;
+    Toy toy;
+    begin_stopped(&toy);
+    char path[600];
+    static const char *const later[] = {"rollouts/000005.h5", "rollouts/1000000.h5",
+                                        "rollouts/manifest.json", "metrics.h5"};
+    for (int i = 0; i < 4; i++) put_text(&toy, later[i], "of a later step");
+    const Digest samples = file_digest(&toy, "samples.h5");
+    put_text(&toy, "samples.h5", "of a later step");
+    put_text(&toy, "rollouts/notes.txt", "somebody's own");
+    look_in(&toy);
+    for (int i = 0; i < 4; i++) {
+        toy_path(path, &toy, later[i]);
+        assert_false(io_exists(path));
+    }
+    assert_true(digest_equal(samples, file_digest(&toy, "samples.h5")));
+    toy_path(path, &toy, "rollouts/notes.txt");
+    assert_true(io_exists(path));
+    toy_path(path, &toy, "rollouts/000001.h5");
+    assert_true(io_exists(path));
+    assert_ok(toy_life(&toy, 1, (StageHooks){0}));
+    check_same_results(&reference, &toy, true);
+    toy_end(&toy);
+}
+
+/* A run that an older program began, whose checkpoints know of no list, goes on. */
+static void a_checkpoint_without_a_list_is_gone_on_from(void **state)
+{
+    (void)state;
+    Toy toy;
+    begin_stopped(&toy);
+    char folder[STAGE_PATH], stage_folder[600], path[600];
+    Manifest manifest;
+    Bytes text = {0};
+    snprintf(stage_folder, sizeof stage_folder, "%s/ppo", toy.run);
+    assert_ok(checkpoint_at(folder, &manifest, stage_folder, toy.stage.last_step));
+    assert_ok(path_join(path, folder, "state.json"));
+    assert_ok(io_read(&text, path, 1 << 16));
+    char *cut = strstr(text.data, ",\n  \"list_size\"");
+    assert_non_null(cut);
+    strcpy(cut, "\n}\n");
+    assert_ok(io_publish(path, text.data, strlen(text.data)));
+    bytes_free(&text);
+    assert_ok(manifest_add(&manifest, folder, "state.json"));
+    assert_ok(manifest_write(&manifest, folder));
+    toy_path(path, &toy, "rollouts.jsonl");
+    assert_ok(io_remove(path));
+    assert_ok(toy_life(&toy, 1, (StageHooks){0}));
+    check_same_results(&reference, &toy, true);
+    check_same_file(&reference, &toy, "rollouts.jsonl");
+    toy_end(&toy);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -690,6 +816,10 @@ int main(void)
         cmocka_unit_test(missing_inputs_are_named),
         cmocka_unit_test(rollout_file_that_is_gone_is_missed),
         cmocka_unit_test(a_reward_model_that_does_not_fit_is_refused),
+        cmocka_unit_test(rollout_file_that_was_altered_is_refused),
+        cmocka_unit_test(rollouts_are_listed_as_they_were_written),
+        cmocka_unit_test(a_resumed_stage_shows_nothing_of_later_steps),
+        cmocka_unit_test(a_checkpoint_without_a_list_is_gone_on_from),
     };
     return cmocka_run_group_tests(tests, make_reference, drop_reference);
 }

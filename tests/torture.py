@@ -135,7 +135,7 @@ class Torture:
     def check(self, run, before):
         """Nor that, and the run ended in the undisturbed one's bits."""
         self.keeps(run, before)
-        differ = differences(self.reference, fingerprint(self.path(run)))
+        differ = differences(self.reference, fingerprint(self.path(run)), before)
         demand(not differ, "other bits: " + ", ".join(differ[:4]), OtherBits)
 
 
@@ -181,17 +181,19 @@ def lives(path):
         return json.load(file)["lives"]
 
 
-def is_checkpoint(path):
-    return re.search(r"/checkpoints/step-\d+/[^/.][^/]*$", path) is not None
+def is_leftover(path, before):
+    """Whether a death between a stage's manifest and the clearing up left it: a finished stage is
+    not opened again."""
+    stage, _, inside = path.partition("/checkpoints/")
+    return bool(inside) and inside.split("/")[0] in before.get(stage, {}).get("leftover", ())
 
 
-def differences(wanted, found):
-    """Files that are missing, too many or of other bytes. A checkpoint that only a death kept (it
-    came between a stage's manifest and the clearing up) is no difference."""
+def differences(wanted, found, before):
+    """Files that are missing, too many or of other bytes, after lives that found `before`."""
     result = [f"{path} is missing" for path in wanted if path not in found]
     for path, digest in found.items():
         if path not in wanted:
-            if not is_checkpoint(path):
+            if not is_leftover(path, before):
                 result.append(f"{path} should not be there")
         elif digest != wanted[path]:
             result.append(f"{path} differs")
@@ -237,6 +239,8 @@ def state_of(run):
         manifest = os.path.join(folder, "manifest.json")
         state[stage] = {"committed": steps[-1] if steps else 0, "timed": timing_rows(folder)[0],
                         "finished": os.path.exists(manifest) and os.stat(manifest).st_mtime_ns}
+        if state[stage]["finished"] and os.path.isdir(os.path.join(folder, "checkpoints")):
+            state[stage]["leftover"] = os.listdir(os.path.join(folder, "checkpoints"))
     return state
 
 
