@@ -639,7 +639,7 @@ static void publish_model(const char *run, ModelShape shape)
     assert_ok(model_init(&model, shape));
     assert_ok(stage_open(&stage, &toy_metrics));
     assert_ok(network_write(names, &count, stage.folder, "model", &model, NULL, TOY_WORDS));
-    assert_ok(stage_finish(&stage, 1, (const char *const[]){names[0]}, count));
+    assert_ok(stage_finish(&stage, 1, (const char *const[]){names[0]}, count, NULL, 0));
     stage_close(&stage);
     model_free(&model);
 }
