@@ -43,6 +43,8 @@ refused 3 'broken.json:2:13: ' run broken.json --out x
 refused 3 'broken.json:2:13: ' config check broken.json
 refused 4 'absent.json' run absent.json --out x
 refused 3 'model.heads = 5: must divide model.channels = 32' run tiny --out x --set model.heads=5
+refused 3 'ppo.rollouts = 3: must be at least minibatches times shards' \
+  run tiny --out x --set ppo.rollouts=3
 [ -e x ] && { echo "a refused run left a directory"; failed=1; }
 
 # --- own data ---

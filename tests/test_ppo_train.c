@@ -671,7 +671,7 @@ static void a_reward_model_that_does_not_fit_is_refused(void **state)
 static void begin_stopped(Toy *toy)
 {
     toy_begin(toy);
-    Patience patience = {.questions = 20};
+    Patience patience = {.questions = questions_of_a_life() / 2};
     assert_fails(
         toy_life(toy, 1, (StageHooks){.context = &patience, .should_stop = patience_is_over}),
         STATUS_STOPPED, "stopped");

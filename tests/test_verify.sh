@@ -42,7 +42,7 @@ expect 0 verify a --steps 3..4 --set threads=1 --json
 /usr/bin/python3 -c 'import json
 report = json.load(open("out"))
 assert report["verified"] and report["stages"] == 6 and report["updates"] == 2, report
-assert report["rollouts"] == 6 and report["files"] == 35, report' || fail "verify --json"
+assert report["rollouts"] == 6 and report["files"] == 41, report' || fail "verify --json"
 rm -r a/ppo/checkpoints/step-00000[345] && fingerprint a >before
 expect 0 ppo a --from-rollouts 5
 says out "from checkpoints/step-000002"

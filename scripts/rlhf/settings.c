@@ -173,6 +173,7 @@ Status settings_check(const Settings *settings)
                            "pretrain.context = %lld: must be at most model.positions = %lld",
                            (long long)settings->pretrain.context, (long long)model->positions);
     }
+    TRY(ppo_config_check(&settings->ppo));
     const Fault *fault;
     return fault_find(&fault, settings->fault, &settings->ppo);
 }
