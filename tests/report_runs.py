@@ -1,6 +1,7 @@
 """Runs whose report is worth a look: hostile text in every place, many runs of many steps."""
 import json
 import math
+import os
 import random
 import shutil
 
@@ -122,6 +123,7 @@ def plant_hostile(run, step):
     for name in ("logp", "reference_logp", "value", "reward", "advantage", "return"):
         columns["token/" + name] = chance.normal(size=tokens) * is_response
     rewrite(f"{run}/ppo/rollouts/{step:06d}.h5", columns)
+    os.remove(f"{run}/ppo/rollouts/manifest.json")  # which knows its hash
 
     samples = f"{run}/ppo/samples.h5"
     with h5py.File(samples) as file:

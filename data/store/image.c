@@ -6,7 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { CHUNK_BYTES = 1 << 18, DEFLATE_LEVEL = 4, GROWTH = 1 << 20 };
+/* GROWTH and CONVERTED (texts at a time) are claimed and zeroed for the smallest file too. */
+enum { CHUNK_BYTES = 1 << 18, DEFLATE_LEVEL = 4, GROWTH = 1 << 16, CONVERTED = 1 << 14 };
 
 /* Order of creation is kept since netCDF-4 reads it; times are not, since equal contents are to
  * give equal bytes. */
@@ -50,9 +51,11 @@ static Status create_file(StoreImage *image)
     const hid_t creation = H5Pcreate(H5P_FILE_CREATE);
     const hid_t access = H5Pcreate(H5P_FILE_ACCESS);
     image->group_properties = H5Pcreate(H5P_GROUP_CREATE);
+    image->transfer = H5Pcreate(H5P_DATASET_XFER);
 
     Status status = STATUS_OK;
-    if (creation < 0 || access < 0 || image->group_properties < 0) {
+    if (creation < 0 || access < 0 || image->group_properties < 0 || image->transfer < 0 ||
+        H5Pset_buffer(image->transfer, CONVERTED, NULL, NULL) < 0) {
         status = hdf5_fail(STATUS_IO, "cannot prepare", "file");
     }
     if (status == STATUS_OK) status = set_group(creation);
@@ -74,7 +77,7 @@ Status store_create(StoreImage **image)
     *image = NULL;
     TRY(memory_claim(&block, sizeof **image));
     StoreImage *made = block;
-    made->file = made->group_properties = H5I_INVALID_HID;
+    made->file = made->group_properties = made->transfer = H5I_INVALID_HID;
 
     const Status status = create_file(made);
     if (status != STATUS_OK) {
@@ -90,6 +93,7 @@ void store_discard(StoreImage *image)
     if (image == NULL) return;
     if (image->file >= 0) H5Fclose(image->file);
     if (image->group_properties >= 0) H5Pclose(image->group_properties);
+    if (image->transfer >= 0) H5Pclose(image->transfer);
     memory_release(image);
 }
 
@@ -154,7 +158,7 @@ static Status write_dataset(StoreImage *image, const char *name, hid_t disk_type
 
     Status status = STATUS_OK;
     if (H5Sget_simple_extent_npoints(space) > 0 &&
-        H5Dwrite(set, memory_type, H5S_ALL, H5S_ALL, H5P_DEFAULT, data) < 0) {
+        H5Dwrite(set, memory_type, H5S_ALL, H5S_ALL, image->transfer, data) < 0) {
         status = hdf5_fail(STATUS_IO, "cannot write dataset", name);
     }
     /* A chunk that could not be packed is often reported only now. */

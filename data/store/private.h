@@ -10,7 +10,7 @@
 
 struct StoreImage {
     hid_t file;
-    hid_t group_properties;
+    hid_t group_properties, transfer;
     bool failed; /* something in it went wrong: it is not published any more */
 };
 
