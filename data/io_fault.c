@@ -12,9 +12,6 @@
 
 enum { KIND_TEXT = 16, TRACE_LINE = 2300 };
 
-/* Errors are positive; these are what else may happen. */
-enum { ACTION_SHORT = 0, ACTION_KILL = -1, ACTION_TORN = -2 };
-
 /* A planned fault. */
 static const char *fault_kind;
 static long fault_countdown; /* 0: none */
@@ -40,8 +37,8 @@ static bool parse_action(int *action, const char *name)
         int action;
     } known[] = {{"EIO", EIO},         {"ENOSPC", ENOSPC},      {"EDQUOT", EDQUOT},
                  {"EINTR", EINTR},     {"EACCES", EACCES},      {"EROFS", EROFS},
-                 {"EMFILE", EMFILE},   {"short", ACTION_SHORT}, {"kill", ACTION_KILL},
-                 {"torn", ACTION_TORN}};
+                 {"EMFILE", EMFILE},   {"short", FAULT_SHORT}, {"kill", FAULT_KILL},
+                 {"torn", FAULT_TORN}};
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
         if (strcmp(name, known[i].name) != 0) continue;
         *action = known[i].action;
@@ -104,9 +101,9 @@ CallFault fault_before(const char *kind)
     if (!fault_persistent) fault_countdown = 0;
 
     const bool writes = strcmp(kind, "write") == 0;
-    if (fault_action == ACTION_KILL || (fault_action == ACTION_TORN && !writes)) fault_kill();
-    if (fault_action == ACTION_TORN) return CALL_TORN;
-    if (fault_action == ACTION_SHORT) return writes ? CALL_SHORT : CALL_GOES;
+    if (fault_action == FAULT_KILL || (fault_action == FAULT_TORN && !writes)) fault_kill();
+    if (fault_action == FAULT_TORN) return CALL_TORN;
+    if (fault_action == FAULT_SHORT) return writes ? CALL_SHORT : CALL_GOES;
     errno = fault_action;
     return CALL_FAILS;
 }

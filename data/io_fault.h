@@ -24,6 +24,9 @@ typedef enum CallFault {
     CALL_TORN,  /* half of a write, then fault_kill */
 } CallFault;
 
+/* What io_fault takes beside an errno. */
+enum { FAULT_SHORT = 0, FAULT_KILL = -1, FAULT_TORN = -2 };
+
 /* Asked before every call. Does not return where the process is to die here. */
 CallFault fault_before(const char *kind);
 void fault_kill(void);

@@ -1,11 +1,12 @@
-/* Lets every allocation or every I/O call of a run fail in turn without running up to it each time:
- * at each, the process is copied, the run's folder with it, and in the copy the call fails. Where
+/* Lets every allocation or every I/O call of a run fail in turn, or kills it there, without running
+ * up to it each time: at each, the process is copied, the run's folder with it, and in the copy the
+ * call fails. Where
  * an HDF5 file is read, copies for allocations are made before: a reader that is under way cannot
  * be had twice. For tests/fault_run.py, which judges each copy; linked in by --wrap, so no line of
  * the program knows of it.
  *
  *     RLHF_EVERY_FAULT="WHAT FIRST STRIDE PLACE RUN ASK ANSWER"
- *         WHAT is memory or io; calls FIRST, FIRST + STRIDE, ... (from 1; for allocations a file
+ *         WHAT is memory, io or kill; calls FIRST, FIRST + STRIDE, ... (from 1; for allocations a file
  *         read counts as one); a copy works in the folder PLACE, on PLACE/RUN, with PLACE/errors as
  *         its standard error; when it has ended, "NAME STATUS" is written to the descriptor ASK,
  * and a byte from ANSWER waited for. NAME is as in RLHF_MEMORY_FAULT and RLHF_IO_FAULT, or N/call-K
@@ -182,8 +183,8 @@ static bool make_copy(const char *name, int *status)
 /* The number of this call of `kind`, from 1. */
 static long count_kind(const char *kind)
 {
-    static const char *const known[] = {"open",  "write",    "fsync", "rename",
-                                        "close", "truncate", "mkdir", "remove"};
+    static const char *const known[] = {"open",     "write", "fsync",  "rename", "close",
+                                        "truncate", "mkdir", "remove", "read"};
     enum { KINDS = sizeof known / sizeof known[0] };
     static long count[KINDS];
     int k = 0;
@@ -192,25 +193,41 @@ static long count_kind(const char *kind)
     return ++count[k];
 }
 
-/* Every way in which a call of `kind` may fail. Reading is another matter: nothing is lost by it.
- */
+/* One way in which a call may go wrong. */
+typedef struct Way {
+    const char *name;
+    int error;
+    bool only_write;
+} Way;
+
+static const Way failures[] = {
+    {"EIO", EIO, 0}, {"ENOSPC", ENOSPC, 0}, {"EINTR", EINTR, 0}, {"short", FAULT_SHORT, 1}};
+static const Way deaths[] = {{"kill", FAULT_KILL, 0}, {"torn", FAULT_TORN, 1}};
+
+/* Copies in which this call of `kind` goes wrong so; in one of them it returns. */
+static void try_way(const Way *way, const char *kind, long number, bool persistent)
+{
+    char name[NAME_SIZE];
+    int status;
+    if (is_copy || (way->only_write && strcmp(kind, "write") != 0)) return;
+    snprintf(name, sizeof name, "%s:%ld:%s%s", kind, number, way->name,
+             persistent ? ":persist" : "");
+    if (make_copy(name, &status)) io_fault(kind, 1, way->error, persistent);
+}
+
+/* Nothing is lost by a reading that fails, so none is made to. */
 CallFault __wrap_fault_before(const char *kind)
 {
-    static const struct {
-        const char *name;
-        int error;
-    } ways[] = {{"EIO", EIO}, {"ENOSPC", ENOSPC}, {"EINTR", EINTR}, {"short", 0}};
-    if (strcmp(kind, "read") == 0 || !explores("io")) return __real_fault_before(kind);
+    const bool kills = explores("kill"), fails = explores("io") && strcmp(kind, "read") != 0;
+    if (!kills && !fails) return __real_fault_before(kind);
     const long number = count_kind(kind);
     if (!is_turn()) return __real_fault_before(kind);
-    const int count = strcmp(kind, "write") == 0 ? 4 : 3;
-    for (int way = 0; way < 2 * count && !is_copy; way++) {
-        char name[NAME_SIZE];
-        int status;
-        const bool persistent = way % 2 == 1;
-        snprintf(name, sizeof name, "%s:%ld:%s%s", kind, number, ways[way / 2].name,
-                 persistent ? ":persist" : "");
-        if (make_copy(name, &status)) io_fault(kind, 1, ways[way / 2].error, persistent);
+    for (size_t i = 0; kills && i < sizeof deaths / sizeof deaths[0]; i++) {
+        try_way(&deaths[i], kind, number, false);
+    }
+    for (size_t i = 0; fails && i < sizeof failures / sizeof failures[0]; i++) {
+        try_way(&failures[i], kind, number, false);
+        try_way(&failures[i], kind, number, true);
     }
     return __real_fault_before(kind);
 }

@@ -5,10 +5,11 @@ done whole, and otherwise a resumed one that ends in the bits of the run that no
 folder that is left as another fault left it before is not resumed again: resuming depends on the
 folder alone.
 
-    tests/fault_run.py RLHF_EVERY_FAULT io|memory [--resume-with RLHF] [--sample 40] [--first 1]
+    tests/fault_run.py RLHF_EVERY_FAULT io|memory|kill [--resume-with RLHF] [--sample 40] [--first 1]
 
 io: open, write, fsync, rename, close, truncate, mkdir and remove with EIO, ENOSPC, EINTR and (write)
-half of it, once and for good. memory: every allocation, once and for good, those of the processes
+half of it, once and for good. kill: SIGKILL at every call, reading too, and at every write also
+with half of it done; resumed with some number of threads. memory: every allocation, once and for good, those of the processes
 that read HDF5 files too; meant for a build with AddressSanitizer, which tells leaks. The program is
 that of tests/every_fault.c; folders are resumed with another build of it where one is named, which
 must make the same bits.
@@ -30,7 +31,7 @@ CAUSES = {"EIO": "Input/output error", "ENOSPC": "No space left on device",
           "EINTR": "Interrupted system call"}
 STRUCK = {"open", "write", "fsync", "rename", "close", "truncate", "mkdir", "remove"}
 NOT_STRUCK = 200  # of tests/every_fault.c: there is no such allocation
-ALLOCATIONS, IO_CALLS = 25000, 1500  # of a run, roughly: what --sample is a part of
+ALLOCATIONS, IO_CALLS = 30000, 2500  # of a run, roughly: what --sample is a part of
 SANITIZER = ("AddressSanitizer", "LeakSanitizer", "runtime error")
 
 
@@ -46,7 +47,7 @@ class Resumed:
     def __init__(self):
         self.lock, self.states = threading.Lock(), set()
 
-    def once(self, bench, run):
+    def once(self, bench, run, threads):
         """Resumes `run`, if it is like none before; every promise must hold."""
         if not os.path.exists(bench.path(run)):
             return
@@ -55,7 +56,7 @@ class Resumed:
             known = state in self.states
             self.states.add(state)
         if not known:
-            bench.finish(run, torture.state_of(bench.path(run)), threads=1)
+            bench.finish(run, torture.state_of(bench.path(run)), threads)
 
 
 def judge_io(bench, name, status, line):
@@ -78,12 +79,17 @@ def judge_memory(_, name, status, line):
                    f"the line: {line}")
 
 
+def judge_kill(_, name, status, line):
+    torture.demand(status == -9, f"{name}: no kill but status {status}: {line}")
+
+
 def judge(bench, resumed, judge_line, name, status, before):
     """A copy that has ended in the folder of `bench`; `before` is how the run stood when it was
     made."""
     with open(bench.path("errors"), encoding="utf-8", errors="replace") as file:
         errors = file.read()
-    check_crash(status, errors)
+    if judge_line is not judge_kill:
+        check_crash(status, errors)
     # The sanitizer sees the process that the copy is of, which is no leak.
     errors = re.sub("==[0-9]+==Running thread .*\n", "", errors)
     judge_line(bench, name, status, torture.last_line(errors))
@@ -91,7 +97,7 @@ def judge(bench, resumed, judge_line, name, status, before):
     if status == 0:
         bench.check("run", before)
     else:
-        resumed.once(bench, "run")
+        resumed.once(bench, "run", 1 + len(resumed.states) % 4 if judge_line is judge_kill else 1)
     return status
 
 
@@ -133,7 +139,8 @@ class Tally:
 def follow(bench, asked, tally, resumed):
     """Each job follows a run of its own and judges every so many of its calls. One thread, in the
     summary too: copies would wait for the others."""
-    kinds = {"io": (judge_io, IO_CALLS), "memory": (judge_memory, ALLOCATIONS)}
+    kinds = {"io": (judge_io, IO_CALLS), "memory": (judge_memory, ALLOCATIONS),
+             "kill": (judge_kill, IO_CALLS)}
     judge_line, calls = kinds[asked.kind]
     stride = max(calls // asked.sample, asked.jobs) if asked.sample else asked.jobs
 
@@ -174,7 +181,7 @@ def follow(bench, asked, tally, resumed):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("rlhf")
-    parser.add_argument("kind", choices=["io", "memory"])
+    parser.add_argument("kind", choices=["io", "memory", "kill"])
     parser.add_argument("--resume-with", metavar="RLHF", help="a faster build")
     parser.add_argument("--sample", type=int, default=0, help="so many calls; 0: all")
     parser.add_argument("--first", type=int, default=1, help="go on from this call")
@@ -193,7 +200,8 @@ def main():
         follow(bench, asked, tally, resumed)
         tally.show(resumed)
         # Each of the calls at least once and for good, in three ways.
-        least = 6 * sum(call.kind in STRUCK for call in bench.calls) if asked.kind == "io" else 5000
+        least = {"io": 6 * sum(call.kind in STRUCK for call in bench.calls), "memory": 5000,
+                 "kill": len(bench.calls)}[asked.kind]
         least = 1 if asked.sample or asked.first > 1 else least
         torture.demand(tally.full() or tally.judged >= least, f"only {tally.judged} faults came")
     finally:

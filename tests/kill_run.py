@@ -3,12 +3,11 @@
 committed step was lost and that it ends in the bits of the run that nothing disturbed.
 
     tests/kill_run.py RLHF random [--kills 60] [--stage 5] [--commit 10] [--seed 1]
-    tests/kill_run.py RLHF every [--stride 1] [--torn]
     tests/kill_run.py RLHF power [--kills 60] [--stage 5] [--commit 10]
     tests/kill_run.py RLHF damage [--kills 20] [--stage 2]
 
 random: SIGKILL at calls drawn so that at least --stage fall into every stage and --commit inside a
-commit; some are half-written files, some kill the resumed life too. every: at every call in turn.
+commit; some are half-written files, some kill the resumed life too; at every call in turn: tests/fault_run.py.
 power: what the disk may look like after a loss of power, by the calls made until then: what was not
 synced is cut off, and names that were not synced are taken back. damage: after a kill behind a
 stage's first commit one bit of the newest checkpoint is flipped: it is moved aside, the one before it
@@ -178,29 +177,19 @@ def show(rows, failures):
 
 def plan(bench, asked, places):
     """The trials that were asked for."""
-    if asked.kind == "every":
-        numbers = [at for at in range(asked.first, len(places) + 1, asked.stride)
-                   if not asked.torn or bench.calls[at - 1].kind == "write"]
-    else:
-        calls = torture.damageable(bench.calls, "undisturbed") if asked.kind == "damage" \
-            else range(1, len(places) + 1)
-        numbers = draw(random.Random(asked.seed), places, calls, asked)
-    trials = [Trial(bench, f"{asked.kind}-{i}", at, asked.seed) for i, at in enumerate(numbers)]
-    for trial in trials if asked.kind == "every" else []:
-        trial.action, trial.again = "torn" if asked.torn else "kill", False
-    return trials
+    calls = torture.damageable(bench.calls, "undisturbed") if asked.kind == "damage" \
+        else range(1, len(places) + 1)
+    numbers = draw(random.Random(asked.seed), places, calls, asked)
+    return [Trial(bench, f"{asked.kind}-{i}", at, asked.seed) for i, at in enumerate(numbers)]
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("rlhf")
-    parser.add_argument("kind", choices=["random", "every", "power", "damage"])
+    parser.add_argument("kind", choices=["random", "power", "damage"])
     parser.add_argument("--kills", type=int, default=60)
     parser.add_argument("--stage", type=int, default=5)
     parser.add_argument("--commit", type=int, default=10)
-    parser.add_argument("--first", type=int, default=1)
-    parser.add_argument("--stride", type=int, default=1)
-    parser.add_argument("--torn", action="store_true", help="every: half-written files, not kills")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--failures", type=int, default=20, help="give up after so many")
