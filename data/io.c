@@ -123,8 +123,8 @@ static bool log_is_open(const IoLog *log)
     return log->descriptor >= 0 && log->path[0] != '\0';
 }
 
-/* A log lies in a run's folder, which may be a stranger's: a link in it could name any file of
- * ours, which would be written to or cut. */
+/* A log lies in a run's folder, which may be a stranger's: were the file itself a link, it could
+ * name any of ours, which would be written to or cut. */
 static Status open_log(int *descriptor, const char *path, int flags)
 {
     *descriptor = call_open(path, flags | O_NOFOLLOW);

@@ -188,7 +188,7 @@ Status json_read(JsonDocument **document, Status code, const char *path, size_t 
     Status status = io_read(&text, path, cap);
     if (status == STATUS_OK && expected != NULL &&
         !digest_equal(digest_of(text.data, text.count), *expected)) {
-        status = status_fail(code, "%s: its hash is not the one in the manifest", path);
+        status = status_fail(code, "%s: its hash is not the one expected", path);
     }
     if (status == STATUS_OK) status = json_parse(document, code, path, text.data, text.count);
     bytes_free(&text);

@@ -33,8 +33,8 @@ Status run_dir_add_life(RunDir *run, const char *entry);
 /* Says in run.json how the life added last ended: its exit status, `reason` and the time. */
 Status run_dir_end_life(const RunDir *run, int exit_status, const char *reason);
 
-/* The first of the lives that run.json tells of, in `document`, which is to be freed; no run.json is
- * no life. */
+/* The first of the lives that run.json tells of, in `document`, which is to be freed also where this
+ * fails; no run.json is no life. */
 Status run_dir_lives(JsonDocument **document, Json *first, const char *path);
 
 /* The last life of the run at `path`, as run.json tells it. */

@@ -97,7 +97,7 @@ static Status find_checkpoint(Stage *stage)
 static Status keep_sources(const Stage *stage)
 {
     char path[STAGE_PATH];
-    if (stage->sources == NULL || stage->resumed) return STATUS_OK;
+    if (stage->sources == NULL) return STATUS_OK;
     TRY(path_join(path, stage->folder, sources_name));
     return io_publish(path, stage->sources, strlen(stage->sources));
 }
@@ -200,8 +200,8 @@ bool stage_checkpoint_due(const Stage *stage)
            stage_seconds() - stage->last_checkpoint >= stage->checkpoint_seconds;
 }
 
-/* metrics.h5 is a copy for reading: a journal that it cannot be made of (too long, say) goes
- * without, and the stage goes on. */
+/* metrics.h5 is a copy for reading: where it cannot be made (the journal is too long, or memory
+ * short) the stage goes on without. */
 static Status publish_snapshot(bool *made, Stage *stage)
 {
     char journal[STAGE_PATH], path[STAGE_PATH];
@@ -212,7 +212,7 @@ static Status publish_snapshot(bool *made, Stage *stage)
     const double end = stage_seconds(), pause = SNAPSHOT_PART * (end - start);
     stage->next_snapshot = end + (pause > SNAPSHOT_SECONDS ? pause : SNAPSHOT_SECONDS);
     *made = status == STATUS_OK;
-    return status == STATUS_DATA ? io_remove(path) : status;
+    return status == STATUS_DATA || status == STATUS_FAILED ? io_remove(path) : status;
 }
 
 Status stage_checkpoint_begin(Stage *stage, char folder[PATH_TEXT], int64_t step)
@@ -273,10 +273,10 @@ void stage_close(Stage *stage)
 static Status advise(Status status, const char *run, const char *stage, const char *folder)
 {
     if (status != STATUS_DATA) return status;
-    char reason[1024], manifest[STAGE_PATH];
-    snprintf(reason, sizeof reason, "%s", status_message());
-    TRY(path_join(manifest, folder, "manifest.json"));
-    return status_fail(STATUS_DATA, "%s; run: rlhf %s %s%s", reason, stage, run,
+    char reason[STATUS_TEXT], manifest[STAGE_PATH];
+    status_keep(reason);
+    snprintf(manifest, sizeof manifest, "%.*s/manifest.json", STAGE_PATH - 16, folder);
+    return status_fail(STATUS_DATA, "%.1500s; run: rlhf %s %s%s", reason, stage, run,
                        io_exists(manifest) ? " --restart" : "");
 }
 

@@ -77,8 +77,8 @@ typedef struct Stage {
 /* Makes the folder and opens the journals; goes on from the newest valid checkpoint whose
  * made_from is this stage's, with the journal cut back to the length in the checkpoint's manifest.
  * metrics.h5 is removed: it may tell of more. Where there is none it starts clean: all that lies in
- * the folder is removed, manifest.json first. A journal that begins like no checkpoint's:
- * STATUS_DATA. */
+ * the folder is removed, manifest.json first. A journal that begins like no whole checkpoint's,
+ * whatever that was made from: STATUS_DATA. */
 Status stage_open(Stage *stage, const MetricTable *table);
 
 /* One step is done: a row in metrics.jsonl; one in timings.jsonl (step, seconds since the last
@@ -107,8 +107,8 @@ Status stage_checkpoint(Stage *stage, const char *folder, int64_t step, const ch
                         int count, const int64_t *keep, int keeps);
 
 /* Publishes metrics.h5, unless the journal is too long for one, and writes the manifest over `names`
- * (files in the folder), metrics.jsonl and metrics.h5; then removes all checkpoints but those of the
- * steps in `keep`. */
+ * (files in the folder), metrics.jsonl, metrics.h5 and made_from.json; then removes all checkpoints
+ * but those of the steps in `keep`. */
 Status stage_finish(Stage *stage, int64_t step, const char *const *names, int count,
                     const int64_t *keep, int keeps);
 /* Closes what is open; fine on a stage that failed or never opened. Who opens a stage closes it:

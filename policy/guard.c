@@ -87,8 +87,8 @@ static Status diverged(const Stage *stage, const char *reason, const char *kept)
 {
     const char *name = stage->name;
     return status_fail(STATUS_DIVERGED,
-                       "%.800s%s; to try: a lower %s.learning_rate or %s.max_grad_norm, by --set "
-                       "with --restart %s",
+                       "%.800s%s; to try: a lower %s.learning_rate or gradients clipped sooner "
+                       "(%s.max_grad_norm), by --set with --restart %s",
                        reason, kept, name, name, name);
 }
 
@@ -110,7 +110,7 @@ Status guard_explain(const Stage *stage, Status status, const char *dump)
     const bool dumped = dump != NULL && io_exists(dump);
     char reason[STATUS_TEXT], kept[2 * STAGE_PATH + 128], newest[STAGE_PATH + 64];
     status_keep(reason);
-    snprintf(newest, sizeof newest, "the start of the stage");
+    snprintf(newest, sizeof newest, "nothing of the stage yet");
     if (stage->last_step >= 0) {
         snprintf(newest, sizeof newest, "%s/checkpoints/step-%06" PRId64, stage->folder,
                  stage->last_step);

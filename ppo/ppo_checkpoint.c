@@ -56,14 +56,10 @@ static Status write_state(const PpoState *state, const char *folder)
     return status;
 }
 
-/* Absent from what was written before there was a list. */
 static Status parse_list(PpoState *state, Json root)
 {
     int64_t size;
     const char *digest;
-    state->list_size = 0;
-    state->list = digest_of("", 0);
-    if (json_find(root, "list_size").item == NULL) return STATUS_OK;
     TRY(json_get_integer(&size, root, "list_size"));
     TRY(json_get_text(&digest, root, "list_xxh3_128"));
     if (size < 0 || !digest_parse(&state->list, digest)) {

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { NAME_SIZE = 64, LINE_BYTES_MAX = 512 };
+enum { LINE_BYTES_MAX = 512 };
 
 void ppo_list_layout(PpoRun *run, Arena *arena)
 {
@@ -18,23 +18,9 @@ void ppo_list_layout(PpoRun *run, Arena *arena)
     run->list.digest = arena_push(arena, steps, sizeof *run->list.digest);
 }
 
-static void file_name(char name[NAME_SIZE], int64_t step)
-{
-    snprintf(name, NAME_SIZE, "%06" PRId64 ".h5", step);
-}
-
-/* ---- entries ---- */
-
 static void put_entry(JsonWriter *json, const PpoList *list, int64_t step)
 {
-    char name[NAME_SIZE], digest[DIGEST_TEXT];
-    file_name(name, step);
-    digest_text(digest, list->digest[step - 1]);
-    json_open(json, NULL, '{');
-    json_put_text(json, "name", name);
-    json_put_integer(json, "size", (int64_t)list->size[step - 1]);
-    json_put_text(json, "xxh3_128", digest);
-    json_close(json);
+    rollout_list_put(json, step, list->size[step - 1], list->digest[step - 1]);
 }
 
 Status ppo_list_add(PpoRun *run, int64_t step)
@@ -63,12 +49,12 @@ static Status remove_beyond(const PpoRun *run, const char *folder)
     Texts names = {0};
     Status status = io_list(&names, folder);
     for (int i = 0; i < names.count && status == STATUS_OK; i++) {
-        char name[NAME_SIZE], again[NAME_SIZE], path[STAGE_PATH];
+        char name[ROLLOUT_NAME], again[ROLLOUT_NAME], path[STAGE_PATH];
         size_t count;
         const char *text = texts_at(&names, i, &count);
         snprintf(name, sizeof name, "%.*s", (int)count, text);
         const int64_t step = strtoll(name, NULL, 10);
-        file_name(again, step);
+        rollout_file_name(again, step);
         const bool beyond = step > run->state.step && strcmp(name, again) == 0;
         if (!beyond && strcmp(name, "manifest.json") != 0) continue;
         status = path_join(path, folder, name);
@@ -76,21 +62,6 @@ static Status remove_beyond(const PpoRun *run, const char *folder)
     }
     texts_free(&names);
     return status;
-}
-
-/* Of a checkpoint that knows of no list (written before there was one): what lies there counts. */
-static Status adopt_files(PpoRun *run, const char *folder)
-{
-    for (int64_t step = 1; step <= run->state.step; step++) {
-        char name[NAME_SIZE];
-        Manifest one = {0};
-        file_name(name, step);
-        TRY(manifest_add(&one, folder, name));
-        run->list.size[step - 1] = one.file[0].size;
-        run->list.digest[step - 1] = one.file[0].digest;
-        TRY(ppo_list_add(run, step));
-    }
-    return STATUS_OK;
 }
 
 /* One line, and the file it is of. */
@@ -129,15 +100,15 @@ static Status go_on(PpoRun *run, const char *path, const char *folder)
 {
     const PpoState *state = &run->state;
     bool ours;
-    TRY(remove_beyond(run, folder));
     TRY(digest_log_check(&ours, path, state->list_size, state->list));
     if (!ours) {
         return status_fail(STATUS_DATA,
                            "%s: its first %" PRIu64 " bytes are not those of checkpoint %" PRId64,
                            path, state->list_size, state->step);
     }
+    TRY(check_files(run, path, folder));
     TRY(digest_log_open(&run->list.log, path, state->list_size));
-    return state->list_size > 0 ? check_files(run, path, folder) : adopt_files(run, folder);
+    return remove_beyond(run, folder);
 }
 
 Status ppo_list_open(PpoRun *run)
@@ -163,7 +134,7 @@ Status ppo_list_publish(const PpoRun *run)
     Bytes text = {0};
     JsonWriter json = json_writer(&text, 2);
     json_open(&json, NULL, '{');
-    json_put_integer(&json, "format_version", PPO_LIST_VERSION);
+    json_put_integer(&json, "format_version", ROLLOUT_LIST_VERSION);
     json_open(&json, "files", '[');
     for (int64_t step = 1; step <= run->state.step; step++) put_entry(&json, &run->list, step);
     json_close(&json);

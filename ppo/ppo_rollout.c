@@ -2,6 +2,7 @@
 #include "policy/inputs.h"
 #include "ppo/invariants.h"
 #include "ppo/ppo_run.h"
+#include "ppo/rollout_list.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -37,9 +38,10 @@ GenerateConfig ppo_sampling(PpoRun *run, RngPurpose purpose, int64_t step)
 
 Status ppo_rollout_path(char path[STAGE_PATH], const PpoRun *run, int64_t step)
 {
-    char file[64];
-    snprintf(file, sizeof file, "rollouts/%06" PRId64 ".h5", step);
-    return stage_path(path, run->job->stage, file);
+    char name[ROLLOUT_NAME], folder[STAGE_PATH];
+    rollout_file_name(name, step);
+    TRY(stage_path(folder, run->job->stage, "rollouts"));
+    return path_join(path, folder, name);
 }
 
 /* One answer to each of this iteration's prompts. */
@@ -210,7 +212,7 @@ Status ppo_rollout(PpoRun *run, int64_t step, double *value)
     char path[STAGE_PATH];
     TRY(ppo_rollout_path(path, run, step));
     const double start = stage_seconds();
-    TRY(rollout_write(rollout, run->tokenizer, (int)job->text_rows, job->config_text, path,
+    TRY(rollout_write(rollout, run->tokenizer, (int)job->text_rows, job->sources, path,
                       &run->list.digest[step - 1]));
     TRY(io_size(&run->list.size[step - 1], path));
     job->stage->time[TIME_ROLLOUT_FILE] += stage_seconds() - start;

@@ -21,7 +21,7 @@ typedef struct PpoState {
     int64_t proxy_step;  /* checkpoint with the best proxy inside the KL budget, or PPO_NONE */
     int64_t gold_step;   /* with the best gold, or PPO_NONE; says which to keep and nothing else */
     double proxy, gold;  /* of those */
-    uint64_t list_size;  /* bytes of PPO_LIST_FILE up to here; 0: none (of an older program) */
+    uint64_t list_size;  /* bytes of PPO_LIST_FILE up to here */
     Digest list;         /* of them */
 } PpoState;
 
@@ -103,7 +103,6 @@ Status ppo_list_open(PpoRun *run);
 Status ppo_list_add(PpoRun *run, int64_t step); /* the step is done and its file written */
 Status ppo_list_commit(PpoRun *run); /* synced; into run->state */
 /* rollouts/manifest.json: size and hash of the files of all steps, as they were written. */
-enum { PPO_LIST_VERSION = 1 }; /* its format */
 Status ppo_list_publish(const PpoRun *run);
 
 /* ---- ppo_exact.c ---- */

@@ -119,11 +119,6 @@ static bool sample_due(const PpoRun *run, int64_t step)
     return step % config->sample_every == 0 || step == config->steps;
 }
 
-static bool asked_to_stop(void *context)
-{
-    return stage_should_stop(context);
-}
-
 /* An update may only be dropped where the step before it can be loaded again. */
 static Status update(PpoRun *run, PpoUpdateReport *report)
 {
@@ -134,8 +129,7 @@ static Status update(PpoRun *run, PpoUpdateReport *report)
         .seed = run->job->stage->seed,
         .fault = run->job->fault,
         .critic_only = run->rollout.step <= run->critic_warmup,
-        .should_stop = committed ? asked_to_stop : NULL,
-        .context = run->job->stage,
+        .hooks = committed ? &run->job->stage->hooks : NULL,
     };
     return ppo_update(report, &run->updater, &job);
 }
@@ -266,6 +260,7 @@ static Status publish(PpoRun *run)
     const int32_t end = tokenizer_end(run->tokenizer);
     char names[PUBLISHED_MAX][128];
     int count = 0;
+    TRY(ppo_list_commit(run)); /* the last step need not be a checkpoint */
     TRY(network_write(names, &count, stage->folder, "policy", &run->policy, NULL, end));
     TRY(network_write(names, &count, stage->folder, "critic", &run->critic, NULL, end));
     TRY(input_copy_tokenizer(stage, "sft"));

@@ -17,7 +17,7 @@ typedef struct PpoJob {
     Stage *stage;
     const Task *task;
     const PpoConfig *config;
-    const char *config_text; /* resolved config.json, into rollout files for people */
+    const char *sources; /* of the stage, into rollout files for people */
     int64_t text_rows;       /* rollout.text_rows */
     const Fault *fault; /* a mistake made on purpose; NULL: none */
     /* options: which checkpoints are kept for good */

@@ -131,9 +131,7 @@ static Status critic_step(Update *update, const int *index, int count)
 static Status minibatch(Update *update, int *order, int per)
 {
     const PpoUpdateJob *job = update->job;
-    if (job->should_stop != NULL && job->should_stop(job->context)) {
-        return status_fail(STATUS_STOPPED, "stopped");
-    }
+    TRY(stage_leave(job->hooks));
     int count = 0;
     for (int b = 0; b < per; b++) {
         if (order[b] < update->plan.blocks) order[count++] = order[b];

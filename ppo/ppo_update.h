@@ -49,10 +49,9 @@ typedef struct PpoUpdateJob {
     uint64_t seed;
     bool critic_only;
     const Fault *fault; /* NULL: none */
-    /* Asked before every minibatch; true leaves with STATUS_STOPPED and weights that no step ends
-     * with: they are to be thrown away. NULL: never. */
-    bool (*should_stop)(void *context);
-    void *context;
+    /* Asked before every minibatch whether to stop: it leaves with STATUS_STOPPED then, and weights
+     * that no step ends with: they are to be thrown away. NULL: never. */
+    const StageHooks *hooks;
 } PpoUpdateJob;
 
 /* Ratios that are not exactly 1 in the first minibatch: STATUS_BROKEN; the third

@@ -1,7 +1,6 @@
 #include "ppo/rollout_list.h"
 
 #include "data/path.h"
-#include "ppo/ppo_run.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -9,13 +8,18 @@
 
 enum { LIST_BYTES_MAX = 1 << 28 };
 
+void rollout_file_name(char name[ROLLOUT_NAME], int64_t step)
+{
+    snprintf(name, ROLLOUT_NAME, "%06" PRId64 ".h5", step);
+}
+
 static Status find_files(Json *files, Json root)
 {
     int64_t version;
     TRY(json_get_integer(&version, root, "format_version"));
-    if (version != PPO_LIST_VERSION) {
+    if (version != ROLLOUT_LIST_VERSION) {
         return json_fail(root, "format_version = %" PRId64 ": this program reads %d", version,
-                         PPO_LIST_VERSION);
+                         ROLLOUT_LIST_VERSION);
     }
     *files = json_find(root, "files");
     if (files->item == NULL || json_kind(*files) != JSON_ARRAY) {
@@ -46,7 +50,7 @@ Status rollout_list_entry(ManifestFile *file, Json entry, int64_t step)
     TRY(json_get_integer(&size, entry, "size"));
     TRY(json_get_text(&digest, entry, "xxh3_128"));
     *file = (ManifestFile){0};
-    snprintf(file->name, sizeof file->name, "%06" PRId64 ".h5", step);
+    rollout_file_name(file->name, step);
     if (strcmp(name, file->name) != 0) {
         return json_fail(entry, "names %s, not %s", name, file->name);
     }
@@ -55,6 +59,18 @@ Status rollout_list_entry(ManifestFile *file, Json entry, int64_t step)
     }
     file->size = (uint64_t)size;
     return STATUS_OK;
+}
+
+void rollout_list_put(JsonWriter *json, int64_t step, uint64_t size, Digest digest)
+{
+    char name[ROLLOUT_NAME], hex[DIGEST_TEXT];
+    rollout_file_name(name, step);
+    digest_text(hex, digest);
+    json_open(json, NULL, '{');
+    json_put_text(json, "name", name);
+    json_put_integer(json, "size", (int64_t)size);
+    json_put_text(json, "xxh3_128", hex);
+    json_close(json);
 }
 
 static Status take_digests(RolloutList *list, Json files)

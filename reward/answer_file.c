@@ -40,7 +40,8 @@ static Status put(StoreImage *image, const Sequences *answers, const AnswerColum
     name_columns(names, column, columns);
     TRY(store_put_text(image, "/", "format", "rlhf answers"));
     TRY(store_put_integer(image, "/", "format_version", ANSWER_FILE_VERSION));
-    TRY(store_put(image, fixed[TOKEN].name, STORE_I32, 1, &tokens, answers->token, true));
+    /* Tokens lie plain: answers that are all alike would pack further than a reader believes. */
+    TRY(store_put(image, fixed[TOKEN].name, STORE_I32, 1, &tokens, answers->token, false));
     TRY(store_put(image, fixed[OFFSET].name, STORE_I64, 1, &offsets, answers->offset, true));
     TRY(store_put(image, fixed[PROMPT_LENGTH].name, STORE_I32, 1, &count, answers->prompt, true));
     for (int c = 0; c < columns; c++) {

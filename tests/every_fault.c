@@ -1,13 +1,12 @@
 /* Lets every allocation or every I/O call of a run fail in turn, or kills it there, without running
  * up to it each time: at each, the process is copied, the run's folder with it, and in the copy the
- * call fails. Where
- * an HDF5 file is read, copies for allocations are made before: a reader that is under way cannot
- * be had twice. For tests/fault_run.py, which judges each copy; linked in by --wrap, so no line of
- * the program knows of it.
+ * call fails. Where an HDF5 file is read, copies for allocations are made before: a reader that is
+ * under way cannot be had twice. For tests/fault_run.py, which judges each copy; linked in by
+ * --wrap, so no line of the program knows of it.
  *
  *     RLHF_EVERY_FAULT="WHAT FIRST STRIDE PLACE RUN ASK ANSWER"
- *         WHAT is memory, io or kill; calls FIRST, FIRST + STRIDE, ... (from 1; for allocations a file
- *         read counts as one); a copy works in the folder PLACE, on PLACE/RUN, with PLACE/errors as
+ *         WHAT is memory, io or kill; calls FIRST, FIRST + STRIDE, ... (from 1; for allocations a
+ * file read counts as one); a copy works in the folder PLACE, on PLACE/RUN, with PLACE/errors as
  *         its standard error; when it has ended, "NAME STATUS" is written to the descriptor ASK,
  * and a byte from ANSWER waited for. NAME is as in RLHF_MEMORY_FAULT and RLHF_IO_FAULT, or N/call-K
  * and N/reader-K for the K-th allocation of the caller and of the reader of a file.

@@ -43,7 +43,7 @@ void trial_run(Trial *trial, const Fault *fault, uint64_t seed, bool still)
     toy->job = (PpoJob){.stage = &toy->stage,
                         .task = &toy->task,
                         .config = &toy->config,
-                        .config_text = "{}",
+                        .sources = "{}",
                         .fault = fault,
                         .keep_every = still ? 100 : 1};
     trial->status = ppo_run(&toy->job);

@@ -7,7 +7,7 @@ committed step was lost and that it ends in the bits of the run that nothing dis
     tests/kill_run.py RLHF damage [--kills 20] [--stage 2]
 
 random: SIGKILL at calls drawn so that at least --stage fall into every stage and --commit inside a
-commit; some are half-written files, some kill the resumed life too; at every call in turn: tests/fault_run.py.
+commit; some are half-written files, some kill the resumed life too (every call in turn: fault_run).
 power: what the disk may look like after a loss of power, by the calls made until then: what was not
 synced is cut off, and names that were not synced are taken back. damage: after a kill behind a
 stage's first commit one bit of the newest checkpoint is flipped: it is moved aside, the one before it

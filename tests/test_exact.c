@@ -311,7 +311,7 @@ static Status run_stage(const char *run, const Task *task, const PpoConfig *conf
     const PpoJob job = {.stage = &stage,
                         .task = task,
                         .config = config,
-                        .config_text = "{}",
+                        .sources = "{}",
                         .keep_every = STEPS / POLICIES};
     return ppo_run(&job);
 }

@@ -117,7 +117,9 @@ static void a_spike_that_ends_the_run_leaves_the_guard_as_it_was(void **state)
 }
 
 #define TO_TRY                                                                                     \
-    "; to try: a lower sft.learning_rate or sft.max_grad_norm, by --set with --restart sft"
+    "; to try: a lower sft.learning_rate or gradients clipped sooner (sft.max_grad_norm), by "     \
+    "--set with "                                                                                  \
+    "--restart sft"
 
 /* Counts its calls; fails on request. */
 typedef struct Saves {
@@ -164,7 +166,7 @@ static void what_diverged_elsewhere_says_what_is_kept_and_what_to_try(void **sta
     snprintf(dump, sizeof dump, "%s/000003.h5", folder);
     assert_int_equal(guard_explain(&stage, status_fail(STATUS_DIVERGED, "too much"), dump),
                      STATUS_DIVERGED);
-    assert_string_equal(status_message(), "too much; kept: the start of the stage" TO_TRY);
+    assert_string_equal(status_message(), "too much; kept: nothing of the stage yet" TO_TRY);
 
     stage.last_step = 2;
     assert_int_equal(guard_explain(&stage, status_fail(STATUS_DIVERGED, "too much"), NULL),

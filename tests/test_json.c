@@ -391,7 +391,7 @@ static void a_file_is_parsed_only_with_its_hash(void **state)
     assert_ok(json_read(&document, STATUS_DATA, path, 2, &own));
     json_free(document);
     assert_fails(json_read(&document, STATUS_DATA, path, 2, &other), STATUS_DATA,
-                 "a.json: its hash is not the one in the manifest");
+                 "a.json: its hash is not the one expected");
     assert_null(document);
 }
 

@@ -465,10 +465,8 @@ static void update_leaves_between_minibatches_when_asked(void **state)
     int asked = 0;
     assert_ok(ppo_updater_init(&updater, &world.policy, &world.critic, &world.config, ROWS,
                                POSITIONS, 1));
-    const PpoUpdateJob job = {.rollout = &world.rollout,
-                              .config = &world.config,
-                              .should_stop = asked_twice,
-                              .context = &asked};
+    const StageHooks hooks = {.context = &asked, .should_stop = asked_twice};
+    const PpoUpdateJob job = {.rollout = &world.rollout, .config = &world.config, .hooks = &hooks};
     assert_fails(ppo_update(&report, &updater, &job), STATUS_STOPPED, "stopped");
     assert_int_equal(report.epochs, 0);
     assert_int_equal(updater.policy.adamw.step, 1);

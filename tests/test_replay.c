@@ -1,6 +1,7 @@
 #include "tests/support.h"
 
 #include "data/store/store.h"
+#include "ppo/rollout_list.h"
 #include "ppo/verify.h"
 #include "tests/toy_ppo.h"
 
@@ -514,10 +515,10 @@ static void a_list_of_rollouts_in_another_format_is_refused(void **state)
     char run[64];
     VerifyReport report = {0};
     test_folder(run);
-    make_listed(run, PPO_LIST_VERSION);
+    make_listed(run, ROLLOUT_LIST_VERSION);
     assert_ok(verify_files(&report, run, "ppo", (Digest){0}));
     assert_int_equal(report.files, 2);
-    make_listed(run, PPO_LIST_VERSION + 1);
+    make_listed(run, ROLLOUT_LIST_VERSION + 1);
     assert_fails(verify_files(&report, run, "ppo", (Digest){0}), STATUS_BROKEN,
                  "rollouts/manifest.json:1:1: format_version = 2: this program reads 1");
     assert_ok(io_remove_tree(run));

@@ -90,6 +90,8 @@ says err "; run: rlhf sft whole --restart"
 printf x >>whole/sft/manifest.json
 expect 0 status whole
 says out "sft        damaged"
+expect 0 run tiny.json --out whole --resume --dry-run
+says out "sft        need --restart"
 expect 4 resume whole
 says err "whole/sft/manifest.json"
 says err "; --restart sft does it again, with all after it"

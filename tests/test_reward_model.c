@@ -443,8 +443,9 @@ static void a_ruined_judge_is_not_published(void **state)
         config.batch = 1000;
         config.optimiser.learning_rate = 1e30;
         assert_fails(train(run, &config, 1), STATUS_DIVERGED, said[held_out]);
-        assert_non_null(strstr(status_message(), "; kept: the start of the stage; to try: a lower "
-                                                 "reward.learning_rate or reward.max_grad_norm"));
+        assert_non_null(strstr(status_message(),
+                               "; kept: nothing of the stage yet; to try: a lower "
+                               "reward.learning_rate or reward.max_grad_norm"));
         snprintf(path, sizeof path, "%s/reward/manifest.json", run);
         assert_false(io_exists(path));
     }

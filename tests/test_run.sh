@@ -174,18 +174,15 @@ for run in tiny-kl_coef=0-s1 tiny-kl_coef=0.1-s1; do
 done
 expect 3 run tiny --out sweep --set ppo.kl_coef=0,0.1 --seeds 1..1 "${short[@]}"
 says err "2 of 2 runs did not finish"
-# Two signals at once: the sweep leaves before it can pass one on, and its runs leave behind it.
+# A sweep that is killed passes nothing on, and its runs leave behind it.
 "$rlhf" run tiny --out left --set pretrain.steps=1000000 --seeds 1..2 --jobs 2 >out 2>err &
 process=$!
 for _ in $(seq 1000); do
   [ -s left/tiny-s1/pretrain/metrics.jsonl ] && [ -s left/tiny-s2/pretrain/metrics.jsonl ] && break
   sleep 0.01
 done
-kill -TERM "$process"
-kill -INT "$process"
-status=0
-wait "$process" || status=$?
-[ "$status" -eq 130 ] || [ "$status" -eq 143 ] || fail "two signals: exit status $status"
+kill -KILL "$process"
+wait "$process" 2>/dev/null
 for run in left/tiny-s1 left/tiny-s2; do
   member=$(sed -n 's/^pid \([0-9]*\) .*/\1/p' $run/lock)
   for _ in $(seq 1000); do

@@ -73,7 +73,7 @@ static inline Status toy_life(Toy *toy, int threads, StageHooks hooks)
     toy->job.stage = &toy->stage;
     toy->job.task = &toy->task;
     toy->job.config = &toy->config;
-    toy->job.config_text = "{}";
+    toy->job.sources = "{}";
     toy->job.text_rows = 4;
     return ppo_run(&toy->job);
 }

@@ -1,11 +1,13 @@
 #include "scripts/rlhf/interrupt.h"
 
 #include <signal.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <time.h>
 #include <unistd.h>
 
-static volatile sig_atomic_t stop_asked, checkpoint_asked;
+/* Set by a handler on one thread, asked for by all: atomic, and lock-free where this runs. */
+static atomic_int stop_asked, checkpoint_asked;
 
 static void on_stop(int number)
 {
@@ -19,24 +21,24 @@ static void on_checkpoint(int number)
     checkpoint_asked = 1;
 }
 
-static void mask(int how)
+static void set_mask(int how)
 {
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, SIGINT);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGUSR1);
-    sigprocmask(how, &set, NULL);
+    pthread_sigmask(how, &set, NULL);
 }
 
 void interrupt_hold(void)
 {
-    mask(SIG_BLOCK);
+    set_mask(SIG_BLOCK);
 }
 
 void interrupt_release(void)
 {
-    mask(SIG_UNBLOCK);
+    set_mask(SIG_UNBLOCK);
 }
 
 void interrupt_install(void)

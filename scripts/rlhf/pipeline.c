@@ -6,7 +6,7 @@
 #include <string.h>
 
 /* Changes when stages compute something else from the same settings. */
-enum { FORMAT_VERSION = 1 };
+enum { FORMAT_VERSION = 2 };
 
 /* The mistake that this stage is to make; NULL: none. */
 static const Fault *fault_of(const Settings *settings, const char *stage)
@@ -58,7 +58,7 @@ PpoJob pipeline_ppo_job(const Pipeline *pipeline, Stage *stage)
     return (PpoJob){.stage = stage,
                     .task = &pipeline->task,
                     .config = &pipeline->settings->ppo,
-                    .config_text = stage->sources,
+                    .sources = stage->sources,
                     .text_rows = pipeline->settings->rollout.text_rows,
                     .fault = fault_of(pipeline->settings, "ppo"),
                     .keep_every = pipeline->options->keep_every};

@@ -291,14 +291,15 @@ static void print_stages(FILE *out, const Plan *plan, const RunRequest *request,
     fprintf(out, "stage      would             model FLOPs      about\n");
     for (int i = request->first; i <= request->last; i++) {
         const bool stale = request->restart >= 0 && i >= request->restart;
+        const bool unusable = plan->state[i] == STAGE_CHANGED || plan->state[i] == STAGE_DAMAGED;
         const double flops = stage_flops(settings, i);
         const double seconds = plan->left[i] ? flops / (speed * EFFICIENCY) : 0;
         total += seconds;
         fprintf(out, "%-10s %-17s %11s %10s\n", pipeline_stages[i].name,
-                !plan->left[i]                              ? "be skipped: done"
-                : plan->state[i] == STAGE_CHANGED && !stale ? "need --restart"
-                : plan->state[i] == STAGE_BEGUN && !stale   ? "go on"
-                                                            : "run",
+                !plan->left[i]                            ? "be skipped: done"
+                : unusable && !stale                      ? "need --restart"
+                : plan->state[i] == STAGE_BEGUN && !stale ? "go on"
+                                                          : "run",
                 count_text(count, flops), clock_text(clock, seconds));
     }
     fprintf(out, "%-10s %-17s %11s %10s\n\n", "all", "", "", clock_text(clock, total));

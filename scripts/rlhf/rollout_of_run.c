@@ -65,8 +65,8 @@ static Status print_steps(Bytes *text, const StepList *steps)
 static Status find_step(char path[STAGE_PATH], const StepList *steps, const char *folder,
                         int64_t wanted)
 {
-    char name[32];
-    snprintf(name, sizeof name, "%06lld.h5", (long long)wanted);
+    char name[ROLLOUT_NAME];
+    rollout_file_name(name, wanted);
     TRY(path_join(path, folder, name));
     if (io_exists(path)) return STATUS_OK;
     Bytes text = {0};

@@ -48,14 +48,6 @@ static Status apply_sets(RunRequest *request, const Cli *cli)
     return STATUS_OK;
 }
 
-/* What is gone on with is kept as it was, unless --set says otherwise. */
-static Status keep_options(RunRequest *request, const Cli *cli)
-{
-    if (!request->resume || !run_dir_exists(request->run)) return STATUS_OK;
-    TRY(life_options(&request->options, request->run));
-    return apply_sets(request, cli);
-}
-
 /* The flags that run, resume and the stages share. */
 static Status read_request(RunRequest *request, const Cli *cli)
 {
@@ -85,8 +77,8 @@ static Status request_of_run(RunRequest *request, const Cli *cli)
     request->resume = true;
     TRY(run_path(request->run, cli->word[0]));
     TRY(settings_of_run(&request->settings, request->run));
-    TRY(read_request(request, cli));
-    return keep_options(request, cli);
+    TRY(life_options(&request->options, request->run));
+    return read_request(request, cli);
 }
 
 Status command_resume(Cli *cli)
@@ -178,7 +170,10 @@ Status command_run(Cli *cli)
     if (is_sweep(cli)) return run_sweep(&request, cli);
     TRY(read_request(&request, cli));
     TRY(choose_directory(&request, cli));
-    TRY(keep_options(&request, cli));
+    if (request.resume) { /* its place is known only now */
+        TRY(life_options(&request.options, request.run));
+        TRY(apply_sets(&request, cli));
+    }
     if (cli_has(cli, "--dry-run")) return plan_print(cli->out, &request);
     return run_execute(&request, cli->out, cli->errors);
 }

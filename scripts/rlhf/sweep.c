@@ -130,11 +130,10 @@ static void name_member(Member *member, const Sweep *sweep, const Settings *sett
     }
 }
 
-/* The request of one member: single values as given, then this member's of the lists. */
-static Status member_request(RunRequest *request, Member *member, const Sweep *sweep)
+/* Single values as given, then this member's of the lists. */
+static Status set_member(RunRequest *request, const Member *member, const Sweep *sweep)
 {
     const SweepRequest *of = sweep->request;
-    *request = of->base;
     for (int i = 0; i < of->sets; i++) {
         if (sweep_is_list(of->set[i])) continue;
         TRY(settings_set(&request->settings, &request->options, of->set[i]));
@@ -145,11 +144,23 @@ static Status member_request(RunRequest *request, Member *member, const Sweep *s
                  sweep->axis[a].value[member->choice[a]]);
         TRY(settings_set(&request->settings, &request->options, assignment));
     }
+    return STATUS_OK;
+}
+
+static Status member_request(RunRequest *request, Member *member, const Sweep *sweep)
+{
+    const SweepRequest *of = sweep->request;
+    *request = of->base;
+    TRY(set_member(request, member, sweep));
     TRY(settings_check(&request->settings));
     name_member(member, sweep, &request->settings);
     char path[STAGE_PATH];
     TRY(path_join(path, of->folder, member->name));
     TRY(run_path(request->run, path));
+    if (request->resume) { /* its place is known only now */
+        TRY(life_options(&request->options, request->run));
+        TRY(set_member(request, member, sweep));
+    }
     const int64_t cpus = request->options.threads > 0 ? request->options.threads : parallel_cpus();
     request->options.threads = cpus / of->jobs > 0 ? cpus / of->jobs : 1;
     request->quiet = true;
