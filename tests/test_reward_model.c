@@ -445,7 +445,7 @@ static void a_ruined_judge_is_not_published(void **state)
         assert_fails(train(run, &config, 1), STATUS_DIVERGED, said[held_out]);
         assert_non_null(strstr(status_message(),
                                "; kept: nothing of the stage yet; to try: a lower "
-                               "reward.learning_rate or reward.max_grad_norm"));
+                               "reward.learning_rate or gradients clipped sooner"));
         snprintf(path, sizeof path, "%s/reward/manifest.json", run);
         assert_false(io_exists(path));
     }
