@@ -156,8 +156,8 @@ foreach(name kernels transformer generate)
     --unset=OPENBLAS_CORETYPE --unset=OPENBLAS_L2_SIZE $<TARGET_FILE:test_${name}>)
 endforeach()
 
-# What these look at does not depend on the compiler: .ci/run has them under the first alone. Under
-# sanitizers the faults stay, whose error paths they are there for.
+# For .ci/run: what the first look at does not depend on the compiler, so gcc alone has them; the
+# second are there for error paths, so the sanitizers alone have them. scripts/test has all.
 set_tests_properties(kills power_loss canaries crowd bench report_page resume PROPERTIES
   LABELS once)
 set_tests_properties(io_faults memory_faults hostile_files PROPERTIES LABELS sanitized)
