@@ -200,8 +200,8 @@ bool stage_checkpoint_due(const Stage *stage)
            stage_seconds() - stage->last_checkpoint >= stage->checkpoint_seconds;
 }
 
-/* metrics.h5 is a copy for reading: where it cannot be made (the journal is too long, or memory
- * short) the stage goes on without. */
+/* metrics.h5 is a copy for reading: a journal that it cannot be made of (too long, say) goes
+ * without, and the stage goes on. */
 static Status publish_snapshot(bool *made, Stage *stage)
 {
     char journal[STAGE_PATH], path[STAGE_PATH];
@@ -212,7 +212,17 @@ static Status publish_snapshot(bool *made, Stage *stage)
     const double end = stage_seconds(), pause = SNAPSHOT_PART * (end - start);
     stage->next_snapshot = end + (pause > SNAPSHOT_SECONDS ? pause : SNAPSHOT_SECONDS);
     *made = status == STATUS_OK;
-    return status == STATUS_DATA || status == STATUS_FAILED ? io_remove(path) : status;
+    return status == STATUS_DATA ? io_remove(path) : status;
+}
+
+/* While the stage is at work memory that is short for it may pass; what is published at the end must
+ * not depend on that. */
+static Status refresh_snapshot(Stage *stage)
+{
+    bool made;
+    if (stage_seconds() < stage->next_snapshot) return STATUS_OK;
+    const Status status = publish_snapshot(&made, stage);
+    return status == STATUS_FAILED ? STATUS_OK : status;
 }
 
 Status stage_checkpoint_begin(Stage *stage, char folder[PATH_TEXT], int64_t step)
@@ -234,8 +244,7 @@ Status stage_checkpoint(Stage *stage, const char *folder, int64_t step, const ch
     TRY(checkpoint_commit(folder, stage->folder, &manifest, names, count, keep, keeps));
 
     stage->last_step = step;
-    bool made;
-    if (stage_seconds() >= stage->next_snapshot) TRY(publish_snapshot(&made, stage));
+    TRY(refresh_snapshot(stage));
     stage->last_checkpoint = stage_seconds();
     stage->time[TIME_CHECKPOINT] += stage->last_checkpoint - stage->checkpoint_began;
     return STATUS_OK;
