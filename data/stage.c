@@ -215,8 +215,7 @@ static Status publish_snapshot(bool *made, Stage *stage)
     return status == STATUS_DATA ? io_remove(path) : status;
 }
 
-/* While the stage is at work memory that is short for it may pass; what is published at the end must
- * not depend on that. */
+/* Memory too short for it now may pass; what is published in the end must not depend on that. */
 static Status refresh_snapshot(Stage *stage)
 {
     bool made;
