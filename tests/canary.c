@@ -41,20 +41,22 @@ static int in_checkpoint(const char *path)
     return folder != NULL && strchr(folder + 1, '/') != NULL;
 }
 
-static int descriptor_in_checkpoint(int descriptor)
+static void path_of(char path[PATH_TEXT], int descriptor)
 {
-    char name[64], path[PATH_TEXT];
+    char name[64];
     snprintf(name, sizeof name, "/proc/self/fd/%d", descriptor);
-    const ssize_t length = readlink(name, path, sizeof path - 1);
+    const ssize_t length = readlink(name, path, PATH_TEXT - 1);
     path[length > 0 ? length : 0] = '\0';
-    return in_checkpoint(path);
 }
 
-/* No file is ever synced, or none of a checkpoint. */
+/* No file is ever synced, or none of a checkpoint, or not the list of rollouts. */
 int __wrap_call_fsync(int descriptor)
 {
+    char path[PATH_TEXT];
+    path_of(path, descriptor);
     if (planted("fsync")) return 0;
-    if (planted("checkpoint-fsync") && descriptor_in_checkpoint(descriptor)) return 0;
+    if (planted("checkpoint-fsync") && in_checkpoint(path)) return 0;
+    if (planted("rollouts-fsync") && strstr(path, "/rollouts.jsonl") != NULL) return 0;
     return __real_call_fsync(descriptor);
 }
 

@@ -34,8 +34,8 @@ def start(bench, run, threads=1):
 
 def start_long(bench, run, threads=1):
     """A stage that would take minutes and commits nothing by itself."""
-    return begin(bench, bench.command(run, threads, seconds="0", extra=[
-        "--set", "pretrain.steps=200000", "--until", "pretrain"]))
+    return begin(bench, bench.command(run, threads, extra=[
+        "--set", "checkpoint_seconds=0", "--set", "pretrain.steps=200000", "--until", "pretrain"]))
 
 
 def begin(bench, command):

@@ -5,11 +5,12 @@
  * --wrap, so no line of the program knows of it.
  *
  *     RLHF_EVERY_FAULT="WHAT FIRST STRIDE PLACE RUN ASK ANSWER"
- *         WHAT is memory, io or kill; calls FIRST, FIRST + STRIDE, ... (from 1; for allocations a
- * file read counts as one); a copy works in the folder PLACE, on PLACE/RUN, with PLACE/errors as
- *         its standard error; when it has ended, "NAME STATUS" is written to the descriptor ASK,
- * and a byte from ANSWER waited for. NAME is as in RLHF_MEMORY_FAULT and RLHF_IO_FAULT, or N/call-K
- * and N/reader-K for the K-th allocation of the caller and of the reader of a file.
+ *         WHAT is memory, famine (memory that is gone for good), io or kill; calls FIRST,
+ *         FIRST + STRIDE, ... (from 1; for allocations a file read counts as one); a copy works in
+ *         the folder PLACE, on PLACE/RUN, with PLACE/errors as its standard error; when it has
+ *         ended, "NAME STATUS" is written to the descriptor ASK, and a byte from ANSWER waited for.
+ *         NAME is as in RLHF_MEMORY_FAULT and RLHF_IO_FAULT, or N/call-K and N/reader-K for the
+ *         K-th allocation of the caller and of the reader of a file.
  *
  * Without it the program is the program. One thread only: a copy has no other. */
 #include "data/io.h"
@@ -92,6 +93,13 @@ static bool explores(const char *what)
 {
     if (!asked) ask_environment();
     return explorer == getpid() && !is_copy && strcmp(plan.what, what) == 0;
+}
+
+/* Whether that for allocations; how long each fails then. */
+static bool explores_memory(bool *for_good)
+{
+    *for_good = explores("famine");
+    return *for_good || explores("memory");
 }
 
 /* Whether it is the turn of the call that it meets. */
@@ -233,15 +241,12 @@ CallFault __wrap_fault_before(const char *kind)
 
 bool __wrap_memory_strikes(void)
 {
-    if (!reading && explores("memory") && is_turn()) {
-        for (int persistent = 0; persistent < 2; persistent++) {
-            char name[NAME_SIZE];
-            int status;
-            snprintf(name, sizeof name, "%ld%s", met, persistent ? ":persist" : "");
-            if (!make_copy(name, &status)) continue;
-            memory_fault(1, persistent);
-            break;
-        }
+    bool for_good;
+    if (!reading && explores_memory(&for_good) && is_turn()) {
+        char name[NAME_SIZE];
+        int status;
+        snprintf(name, sizeof name, "%ld%s", met, for_good ? ":persist" : "");
+        if (make_copy(name, &status)) memory_fault(1, for_good);
     }
     const bool strikes = __real_memory_strikes();
     if (strikes && struck != NULL) *struck = true;
@@ -255,19 +260,17 @@ _Noreturn void __wrap_store_child(int to, pid_t parent, const StoreRequest *requ
 }
 
 /* Copies that read with each allocation failing, until there are no more. True in a copy. */
-static bool make_reading_copies(bool in_reader)
+static bool make_reading_copies(bool in_reader, bool for_good)
 {
     int status = 0;
     for (long call = 1; status != NOT_STRUCK; call++) {
-        for (int persistent = 0; persistent < 2 && status != NOT_STRUCK; persistent++) {
-            char name[NAME_SIZE];
-            snprintf(name, sizeof name, "%ld/%s-%ld%s", met, in_reader ? "reader" : "call", call,
-                     persistent ? ":persist" : "");
-            if (!make_copy(name, &status)) continue;
-            fault = (struct ReadFault){call, persistent, in_reader};
-            if (!in_reader) memory_fault(call, persistent);
-            return true;
-        }
+        char name[NAME_SIZE];
+        snprintf(name, sizeof name, "%ld/%s-%ld%s", met, in_reader ? "reader" : "call", call,
+                 for_good ? ":persist" : "");
+        if (!make_copy(name, &status)) continue;
+        fault = (struct ReadFault){call, for_good, in_reader};
+        if (!in_reader) memory_fault(call, for_good);
+        return true;
     }
     return false;
 }
@@ -275,7 +278,10 @@ static bool make_reading_copies(bool in_reader)
 Status __wrap_store_read(StoreContent *content, const char *path, const Digest *expected,
                          const StoreField *schema, int count)
 {
-    if (explores("memory") && is_turn() && !make_reading_copies(false)) make_reading_copies(true);
+    bool for_good;
+    if (explores_memory(&for_good) && is_turn() && !make_reading_copies(false, for_good)) {
+        make_reading_copies(true, for_good);
+    }
     reading = true;
     const Status found = __real_store_read(content, path, expected, schema, count);
     reading = false;

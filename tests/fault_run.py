@@ -5,14 +5,14 @@ done whole, and otherwise a resumed one that ends in the bits of the run that no
 folder that is left as another fault left it before is not resumed again: resuming depends on the
 folder alone.
 
-    tests/fault_run.py RLHF_EVERY_FAULT io|memory|kill [--resume-with RLHF] [--sample 40] [--first 1]
+    tests/fault_run.py RLHF_EVERY_FAULT io|memory|famine|kill [--resume-with RLHF] [--sample 40]
 
 io: open, write, fsync, rename, close, truncate, mkdir and remove with EIO, ENOSPC, EINTR and (write)
 half of it, once and for good. kill: SIGKILL at every call, reading too, and at every write also
-with half of it done; resumed with some number of threads. memory: every allocation, once and for good, those of the processes
-that read HDF5 files too; meant for a build with AddressSanitizer, which tells leaks. The program is
-that of tests/every_fault.c; folders are resumed with another build of it where one is named, which
-must make the same bits.
+with half of it done; resumed with some number of threads. memory: every allocation, those of the
+processes that read HDF5 files too; famine: and all that follow; meant for a build with
+AddressSanitizer, which tells leaks. The program is that of tests/every_fault.c; folders are resumed
+with another build of it where one is named, which must make the same bits.
 """
 import argparse
 import concurrent.futures
@@ -31,7 +31,7 @@ CAUSES = {"EIO": "Input/output error", "ENOSPC": "No space left on device",
           "EINTR": "Interrupted system call"}
 STRUCK = {"open", "write", "fsync", "rename", "close", "truncate", "mkdir", "remove"}
 NOT_STRUCK = 200  # of tests/every_fault.c: there is no such allocation
-ALLOCATIONS, IO_CALLS = 30000, 2500  # of a run, roughly: what --sample is a part of
+ALLOCATIONS, IO_CALLS = 28000, 2500  # of a run, roughly: what --sample is a part of
 SANITIZER = ("AddressSanitizer", "LeakSanitizer", "runtime error")
 
 
@@ -140,7 +140,7 @@ def follow(bench, asked, tally, resumed):
     """Each job follows a run of its own and judges every so many of its calls. One thread, in the
     summary too: copies would wait for the others."""
     kinds = {"io": (judge_io, IO_CALLS), "memory": (judge_memory, ALLOCATIONS),
-             "kill": (judge_kill, IO_CALLS)}
+             "famine": (judge_memory, ALLOCATIONS), "kill": (judge_kill, IO_CALLS)}
     judge_line, calls = kinds[asked.kind]
     stride = max(calls // asked.sample, asked.jobs) if asked.sample else asked.jobs
 
@@ -181,7 +181,7 @@ def follow(bench, asked, tally, resumed):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("rlhf")
-    parser.add_argument("kind", choices=["io", "memory", "kill"])
+    parser.add_argument("kind", choices=["io", "memory", "famine", "kill"])
     parser.add_argument("--resume-with", metavar="RLHF", help="a faster build")
     parser.add_argument("--sample", type=int, default=0, help="so many calls; 0: all")
     parser.add_argument("--first", type=int, default=1, help="go on from this call")
@@ -200,8 +200,8 @@ def main():
         follow(bench, asked, tally, resumed)
         tally.show(resumed)
         # Each of the calls at least once and for good, in three ways.
-        least = {"io": 6 * sum(call.kind in STRUCK for call in bench.calls), "memory": 5000,
-                 "kill": len(bench.calls)}[asked.kind]
+        least = {"io": 6 * sum(call.kind in STRUCK for call in bench.calls), "memory": 20000,
+                 "famine": 20000, "kill": len(bench.calls)}[asked.kind]
         least = 1 if asked.sample or asked.first > 1 else least
         torture.demand(tally.full() or tally.judged >= least, f"only {tally.judged} faults came")
     finally:

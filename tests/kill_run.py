@@ -3,13 +3,14 @@
 committed step was lost and that it ends in the bits of the run that nothing disturbed.
 
     tests/kill_run.py RLHF random [--kills 60] [--stage 5] [--commit 10] [--seed 1]
-    tests/kill_run.py RLHF power [--kills 60] [--stage 5] [--commit 10]
+    tests/kill_run.py RLHF power [--kills 60] [--stage 5] [--commit 10] [--rarely]
     tests/kill_run.py RLHF damage [--kills 20] [--stage 2]
 
 random: SIGKILL at calls drawn so that at least --stage fall into every stage and --commit inside a
 commit; some are half-written files, some kill the resumed life too (every call in turn: fault_run).
 power: what the disk may look like after a loss of power, by the calls made until then: what was not
-synced is cut off, and names that were not synced are taken back. damage: after a kill behind a
+synced is cut off, and names that were not synced are taken back; --rarely: where stages commit
+little before their end. damage: after a kill behind a
 stage's first commit one bit of the newest checkpoint is flipped: it is moved aside, the one before it
 is used, and status warns; where there is none before it the run is refused, and goes on once
 --restart says that the stage may be done again.
@@ -190,12 +191,13 @@ def main():
     parser.add_argument("--kills", type=int, default=60)
     parser.add_argument("--stage", type=int, default=5)
     parser.add_argument("--commit", type=int, default=10)
+    parser.add_argument("--rarely", action="store_true", help="not each step is committed")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--failures", type=int, default=20, help="give up after so many")
     asked = parser.parse_args()
 
-    bench = torture.Torture(asked.rlhf)
+    bench = torture.Torture(asked.rlhf, torture.RARELY if asked.rarely else torture.EACH_STEP)
     try:
         bench.undisturbed()
         places = torture.places(bench.calls, "undisturbed")

@@ -42,7 +42,7 @@ def slope(points):
 def one_life(bench, seconds):
     """Samples of one life, one a second, which is killed at the end of it; nothing is lost by it."""
     before = torture.state_of(bench.path("soak"))
-    command = bench.command("soak", 2, KEEP + ["--until", "ppo"], seconds="2")
+    command = bench.command("soak", 2, KEEP + ["--until", "ppo"])
     process = subprocess.Popen(command, cwd=bench.folder, env=bench.environment(),
                                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                stderr=subprocess.DEVNULL)
@@ -68,7 +68,7 @@ def megabytes(run):
 
 
 def main():
-    bench, chance = torture.Torture(sys.argv[1]), random.Random(1)
+    bench, chance = torture.Torture(sys.argv[1], ["checkpoint_seconds=2"]), random.Random(1)
     half = 30 * float(sys.argv[2])
     wrong, left, lives = [], [], 0
     try:

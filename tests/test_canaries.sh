@@ -31,6 +31,7 @@ noticed=0
 canary fsync 'resuming|durable|was committed' power --kills 12 --stage 1 --commit 6 --failures 1
 canary checkpoint-fsync 'resuming|was committed|other bits' power --kills 12 --stage 1 --commit 6 --failures 1
 canary checkpoint-names 'durable|was committed|other bits' power --kills 12 --stage 1 --commit 6 --failures 1
+canary rollouts-fsync 'other bits' power --rarely --kills 12 --stage 1 --commit 0 --failures 1
 canary checksum 'resuming|not noticed|other bits' damage --kills 12 --stage 1 --commit 6 --failures 1
 canary journal 'other bits|resuming' random --kills 30 --stage 1 --commit 20 --failures 1
 canary moments 'other bits' random --kills 30 --stage 1 --commit 20 --failures 1

@@ -112,6 +112,8 @@ add_test(NAME kills COMMAND /usr/bin/python3 ${CMAKE_SOURCE_DIR}/tests/kill_run.
   $<TARGET_FILE:rlhf> random --kills 60)
 add_test(NAME power_loss COMMAND /usr/bin/python3 ${CMAKE_SOURCE_DIR}/tests/kill_run.py
   $<TARGET_FILE:rlhf> power --kills 24 --stage 3 --commit 8)
+add_test(NAME power_loss_rarely COMMAND /usr/bin/python3 ${CMAKE_SOURCE_DIR}/tests/kill_run.py
+  $<TARGET_FILE:rlhf> power --rarely --kills 12 --stage 1 --commit 0)
 rlhf_test(flips policy)
 add_executable(hostile_reader tests/hostile_reader.c)
 target_link_libraries(hostile_reader PRIVATE ppo)
@@ -139,6 +141,8 @@ add_test(NAME io_faults COMMAND /usr/bin/python3 ${CMAKE_SOURCE_DIR}/tests/fault
   $<TARGET_FILE:rlhf_every_fault> io --sample 6)
 add_test(NAME memory_faults COMMAND /usr/bin/python3 ${CMAKE_SOURCE_DIR}/tests/fault_run.py
   $<TARGET_FILE:rlhf_every_fault> memory --sample 12)
+add_test(NAME famine COMMAND /usr/bin/python3 ${CMAKE_SOURCE_DIR}/tests/fault_run.py
+  $<TARGET_FILE:rlhf_every_fault> famine --sample 12)
 add_test(NAME crowd COMMAND /usr/bin/python3 ${CMAKE_SOURCE_DIR}/tests/crowd_run.py
   $<TARGET_FILE:rlhf>)
 # Wall time says something on a quiet machine only, and of a program that is not sanitized.
@@ -158,6 +162,6 @@ endforeach()
 
 # For .ci/run: what the first look at does not depend on the compiler, so gcc alone has them; the
 # second are there for error paths, so the sanitizers alone have them. scripts/test has all.
-set_tests_properties(kills power_loss canaries crowd bench report_page resume event_files PROPERTIES
-  LABELS once)
-set_tests_properties(io_faults memory_faults hostile_files PROPERTIES LABELS sanitized)
+set_tests_properties(kills power_loss power_loss_rarely canaries crowd bench report_page resume
+  event_files PROPERTIES LABELS once)
+set_tests_properties(io_faults memory_faults famine hostile_files PROPERTIES LABELS sanitized)

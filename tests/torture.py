@@ -33,6 +33,11 @@ FREE = re.compile(r"(^|/)(run\.json|log\.txt|lock|timings\.jsonl|events\.out\.tf
 TIMEOUT = 120  # seconds that a run of this size never takes
 
 
+# When to commit. PPO's last step is none that is committed where that is rare.
+EACH_STEP = ["checkpoint_seconds=0.000001"]
+RARELY = ["checkpoint_seconds=1000", "keep_every=2"]
+
+
 class Failure(Exception):
     """A promise that did not hold."""
 
@@ -60,8 +65,9 @@ def demand(held, text, kind=Failure):
 class Torture:
     """One program under test, and a scratch folder with the run that nothing disturbed."""
 
-    def __init__(self, rlhf):
-        self.rlhf = os.path.abspath(rlhf)
+    def __init__(self, rlhf, commits=EACH_STEP):
+        """`commits`: the settings that say when a life commits."""
+        self.rlhf, self.commits = os.path.abspath(rlhf), commits
         self.folder = tempfile.mkdtemp(prefix="rlhf-torture-", dir=scratch())
         self.put_settings()
 
@@ -83,11 +89,11 @@ class Torture:
     def path(self, *names):
         return os.path.join(self.folder, *names)
 
-    def command(self, run, threads=1, extra=(), begin=("--resume",), seconds="0.000001"):
-        """A life of `run` that commits every so many seconds: by default each step."""
-        return [self.rlhf, "run", "small.json", "--out", run, *begin, "--set",
-                f"checkpoint_seconds={seconds}", "--set", "check_room=false",
-                "--set", f"threads={threads}", *extra]
+    def command(self, run, threads=1, extra=(), begin=("--resume",)):
+        """A life of `run`."""
+        settings = [*self.commits, "check_room=false", f"threads={threads}"]
+        return [self.rlhf, "run", "small.json", "--out", run, *begin,
+                *(word for setting in settings for word in ("--set", setting)), *extra]
 
     def environment(self, **variables):
         return {**os.environ, "OMP_WAIT_POLICY": "passive", **variables}
