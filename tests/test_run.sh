@@ -167,13 +167,19 @@ says c/config.json '"kl_coef": 0.3'
 # --- a time limit, a sweep ---
 expect 75 run tiny --out d --max-hours 0.0000001
 short=(--set pretrain.steps=5 --set ppo.steps=1)
-expect 0 run tiny --out sweep --set ppo.kl_coef=0,0.1 --seeds 1..1 --jobs 2 "${short[@]}"
+expect 0 run tiny --out sweep --set ppo.kl_coef=0,0.1 --seeds 1..1 --jobs 2 "${short[@]}" \
+  --set keep_every=7
 for run in tiny-kl_coef=0-s1 tiny-kl_coef=0.1-s1; do
   [ -s "sweep/$run/evaluate/scorecard.json" ] || fail "sweep/$run has no scorecard"
   says out "$run"
 done
 expect 3 run tiny --out sweep --set ppo.kl_coef=0,0.1 --seeds 1..1 "${short[@]}"
 says err "2 of 2 runs did not finish"
+# Its runs keep what was said of them, as any resumed run does.
+expect 0 run tiny --out sweep --resume --set ppo.kl_coef=0,0.1 --seeds 1..1 "${short[@]}"
+for run in sweep/tiny-kl_coef=0-s1 sweep/tiny-kl_coef=0.1-s1; do
+  [ "$(grep -oE '"keep_every": ?7\b' $run/run.json | wc -l)" -eq 2 ] || fail "$run forgot keep_every"
+done
 # A sweep that is killed passes nothing on, and its runs leave behind it.
 "$rlhf" run tiny --out left --set pretrain.steps=1000000 --seeds 1..2 --jobs 2 >out 2>err &
 process=$!
