@@ -10,7 +10,8 @@
  *         the folder PLACE, on PLACE/RUN, with PLACE/errors as its standard error; when it has
  *         ended, "NAME STATUS" is written to the descriptor ASK, and a byte from ANSWER waited for.
  *         NAME is as in RLHF_MEMORY_FAULT and RLHF_IO_FAULT, or N/call-K and N/reader-K for the
- *         K-th allocation of the caller and of the reader of a file.
+ *         K-th allocation of the caller and of the reader of a file. A copy that got over what
+ *         failed once is given up after a while, as UNHARMED.
  *
  * Without it the program is the program. One thread only: a copy has no other. */
 #include "data/io.h"
@@ -33,7 +34,12 @@
 
 extern char **environ;
 
-enum { PATH_SIZE = 4096, NAME_SIZE = 64, NOT_STRUCK = 200, BROKEN = 201, COPY_SECONDS = 120 };
+enum { PATH_SIZE = 4096, NAME_SIZE = 64, COPY_SECONDS = 120 };
+enum { NOT_STRUCK = 200, BROKEN = 201, UNHARMED = 202 }; /* no exit statuses of the program's */
+
+/* So many folders does a copy make after a failure that it got over: a checkpoint at least is among
+ * them. */
+enum { FOLLOWED = 4 };
 
 static struct Plan {
     char what[16];
@@ -46,7 +52,9 @@ static pid_t explorer; /* who makes copies; 0: nobody */
 static bool asked, is_copy;
 static long met;              /* allocations, and files read */
 static bool reading;          /* such a file: no copies for allocations now */
-static volatile bool *struck; /* shared with the reader: the planned allocation came */
+static volatile bool *struck; /* shared with the reader: what was to fail did */
+static bool for_good;         /* so does what follows */
+static int made;              /* folders by a copy, after its failure */
 
 /* The fault of a copy that was made to read a file; 0: none. */
 static struct ReadFault {
@@ -83,6 +91,7 @@ static void ask_environment(void)
                 plan.place, plan.run, &plan.ask, &plan.answer) == 7 &&
              plan.first >= 1 && plan.stride >= 1,
          "the plan cannot be read");
+    for_good = strcmp(plan.what, "famine") == 0;
     struck = mmap(NULL, sizeof *struck, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     need(struck != MAP_FAILED, "no shared memory");
     explorer = getpid();
@@ -95,11 +104,9 @@ static bool explores(const char *what)
     return explorer == getpid() && !is_copy && strcmp(plan.what, what) == 0;
 }
 
-/* Whether that for allocations; how long each fails then. */
-static bool explores_memory(bool *for_good)
+static bool explores_memory(void)
 {
-    *for_good = explores("famine");
-    return *for_good || explores("memory");
+    return explores("memory") || explores("famine");
 }
 
 /* Whether it is the turn of the call that it meets. */
@@ -219,12 +226,27 @@ static void try_way(const Way *way, const char *kind, long number, bool persiste
     if (is_copy || (way->only_write && strcmp(kind, "write") != 0)) return;
     snprintf(name, sizeof name, "%s:%ld:%s%s", kind, number, way->name,
              persistent ? ":persist" : "");
-    if (make_copy(name, &status)) io_fault(kind, 1, way->error, persistent);
+    if (!make_copy(name, &status)) return;
+    *struck = true;
+    for_good = persistent;
+    io_fault(kind, 1, way->error, persistent);
+}
+
+int __lsan_do_recoverable_leak_check(void) __attribute__((weak));
+
+/* A copy that goes on in spite of a failure does what the run does. It need not do so to the end
+ * each time: its folder tells whether it is like one that was followed. */
+static void follow(const char *kind)
+{
+    if (!is_copy || !*struck || for_good || strcmp(kind, "mkdir") != 0 || made++ < FOLLOWED) return;
+    if (__lsan_do_recoverable_leak_check != NULL) __lsan_do_recoverable_leak_check();
+    _exit(UNHARMED);
 }
 
 /* Nothing is lost by a reading that fails, so none is made to. */
 CallFault __wrap_fault_before(const char *kind)
 {
+    follow(kind);
     const bool kills = explores("kill"), fails = explores("io") && strcmp(kind, "read") != 0;
     if (!kills && !fails) return __real_fault_before(kind);
     const long number = count_kind(kind);
@@ -241,8 +263,7 @@ CallFault __wrap_fault_before(const char *kind)
 
 bool __wrap_memory_strikes(void)
 {
-    bool for_good;
-    if (!reading && explores_memory(&for_good) && is_turn()) {
+    if (!reading && explores_memory() && is_turn()) {
         char name[NAME_SIZE];
         int status;
         snprintf(name, sizeof name, "%ld%s", met, for_good ? ":persist" : "");
@@ -260,7 +281,7 @@ _Noreturn void __wrap_store_child(int to, pid_t parent, const StoreRequest *requ
 }
 
 /* Copies that read with each allocation failing, until there are no more. True in a copy. */
-static bool make_reading_copies(bool in_reader, bool for_good)
+static bool make_reading_copies(bool in_reader)
 {
     int status = 0;
     for (long call = 1; status != NOT_STRUCK; call++) {
@@ -278,10 +299,7 @@ static bool make_reading_copies(bool in_reader, bool for_good)
 Status __wrap_store_read(StoreContent *content, const char *path, const Digest *expected,
                          const StoreField *schema, int count)
 {
-    bool for_good;
-    if (explores_memory(&for_good) && is_turn() && !make_reading_copies(false, for_good)) {
-        make_reading_copies(true, for_good);
-    }
+    if (explores_memory() && is_turn() && !make_reading_copies(false)) make_reading_copies(true);
     reading = true;
     const Status found = __real_store_read(content, path, expected, schema, count);
     reading = false;
