@@ -1,5 +1,9 @@
 #include "ppo/sample_file.h"
 
+#include "data/io.h"
+#include "data/path.h"
+#include "data/stage.h"
+
 #include <limits.h>
 
 enum {
@@ -98,6 +102,20 @@ Status sample_file_read(SampleFile *file, const char *path, const Digest *expect
     const Status status = status_context(take(file, vocabulary), "%s", path);
     if (status != STATUS_OK) sample_file_free(file);
     return status;
+}
+
+Status sample_file_of_run(SampleFile *file, const char *run, int vocabulary)
+{
+    char path[STAGE_PATH], manifest[STAGE_PATH];
+    Digest digest;
+    *file = (SampleFile){0};
+    TRY(path_join(manifest, run, "ppo/manifest.json"));
+    if (!io_exists(manifest)) {
+        TRY(path_join(path, run, "ppo/samples.h5"));
+        return sample_file_read(file, path, NULL, vocabulary);
+    }
+    TRY(stage_input(path, &digest, run, "ppo", "samples.h5"));
+    return sample_file_read(file, path, &digest, vocabulary);
 }
 
 void sample_file_free(SampleFile *file)

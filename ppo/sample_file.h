@@ -23,6 +23,11 @@ enum { SAMPLE_FORMAT_VERSION = 1 };
 /* Checked: `expected` (may be NULL), version, lengths, offsets, ids below `vocabulary`. STATUS_DATA
  * with path and cause. */
 Status sample_file_read(SampleFile *file, const char *path, const Digest *expected, int vocabulary);
+
+/* Those of a run that has some. Once its PPO stage is finished they must be what the manifest names;
+ * before that nothing vouches for them. */
+Status sample_file_of_run(SampleFile *file, const char *run, int vocabulary);
+
 void sample_file_free(SampleFile *file); /* fine on a zeroed one */
 
 #endif

@@ -123,7 +123,8 @@ def plant_hostile(run, step):
     for name in ("logp", "reference_logp", "value", "reward", "advantage", "return"):
         columns["token/" + name] = chance.normal(size=tokens) * is_response
     rewrite(f"{run}/ppo/rollouts/{step:06d}.h5", columns)
-    os.remove(f"{run}/ppo/rollouts/manifest.json")  # which knows its hash
+    for knows_hashes in ("ppo/rollouts/manifest.json", "ppo/manifest.json"):
+        os.remove(f"{run}/{knows_hashes}")
 
     samples = f"{run}/ppo/samples.h5"
     with h5py.File(samples) as file:

@@ -95,6 +95,9 @@ check "a run that has not begun" "$rlhf" report "$folder/new"
 check "it says so" grep -q "PPO has not begun" "$folder/new/report.html"
 
 refused 4 "config.json: missing" "$rlhf" report "$folder"
+cp -a "$folder/a" "$folder/other-samples"
+printf x >>"$folder/other-samples/ppo/samples.h5"
+refused 4 "ppo/samples.h5" "$rlhf" report "$folder/other-samples"
 refused 2 "DIR" "$rlhf" report
 printf 'no json\n' >"$folder/new/none"
 mkdir "$folder/new/ppo"

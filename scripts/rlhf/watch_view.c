@@ -103,7 +103,7 @@ static Status read_samples(WatchView *view)
         TRY(stage_read_tokenizer(&view->tokenizer, view->pipeline->run, "sft"));
     }
     SampleFile file;
-    TRY(sample_file_read(&file, path, NULL, tokenizer_vocabulary(view->tokenizer)));
+    TRY(sample_file_of_run(&file, view->pipeline->run, tokenizer_vocabulary(view->tokenizer)));
     const Status status = file.count > 0 ? take_samples(view, &file) : STATUS_OK;
     sample_file_free(&file);
     if (status == STATUS_OK) view->samples_size = size;

@@ -136,7 +136,8 @@ Status report_fixed_prompts(Page *page, const ReportRun *run, const SampleBudget
     }
     Status status = stage_read_tokenizer(&fixed.tokenizer, run->path, "sft");
     if (status == STATUS_OK) {
-        status = sample_file_read(&fixed.file, path, NULL, tokenizer_vocabulary(fixed.tokenizer));
+        status =
+            sample_file_of_run(&fixed.file, run->path, tokenizer_vocabulary(fixed.tokenizer));
     }
     if (status == STATUS_OK) status = find_shape(&fixed, path, budget);
     if (status == STATUS_OK && fixed.steps > 0) {
