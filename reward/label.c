@@ -6,6 +6,7 @@
 #include "policy/generate.h"
 #include "policy/inputs.h"
 #include "reward/answer_file.h"
+#include "reward/task_pairs.h"
 
 #include <gsl/gsl_statistics_double.h>
 #include <inttypes.h>
@@ -140,62 +141,12 @@ static Status draw_answers(Labelling *l, int first, int count)
     return status;
 }
 
-/* ---- pairs that the task brings ---- */
-
-static Status encode_answer(Tokens *tokens, const Labelling *l, const Bytes *text)
-{
-    tokens->count = 0;
-    TRY(tokenizer_encode(tokens, l->tokenizer, text->data ? text->data : "", text->count));
-    return tokens_add(tokens, tokenizer_end(l->tokenizer));
-}
-
-typedef struct PairText {
-    Bytes prompt, answer[2];
-    Tokens prompt_id, answer_id;
-} PairText;
-
-/* Adds pair `index` of the task: the preferred answer, then the other one. */
-static Status read_pair(Labelling *l, PairText *text, int index)
-{
-    const Task *task = l->job->task;
-    bytes_clear(&text->prompt);
-    bytes_clear(&text->answer[0]);
-    bytes_clear(&text->answer[1]);
-    TRY(task->kind->pair(&text->prompt, &text->answer[0], &text->answer[1], task, index));
-
-    text->prompt_id.count = 0;
-    TRY(tokenizer_encode(&text->prompt_id, l->tokenizer, text->prompt.data ? text->prompt.data : "",
-                         text->prompt.count));
-    const int64_t prompt = (int64_t)text->prompt_id.count;
-    for (int a = 0; a < 2; a++) {
-        TRY(encode_answer(&text->answer_id, l, &text->answer[a]));
-        const int64_t answer = (int64_t)text->answer_id.count;
-        if (prompt + answer > l->policy.shape.positions) {
-            return status_fail(STATUS_DATA,
-                               "pair %d: %lld tokens of prompt and %lld of the %s answer do not "
-                               "fit in %d positions",
-                               index, (long long)prompt, (long long)answer,
-                               a == 0 ? "chosen" : "rejected", l->policy.shape.positions);
-        }
-        TRY(sequences_add(&l->answers, text->prompt_id.id, prompt, text->answer_id.id, answer));
-        l->terminated[2 * index + a] = 1;
-    }
-    return STATUS_OK;
-}
-
-/* Pairs [first, first + count) of the task. */
+/* Pairs [first, first + count) that the task brings. */
 static Status read_pairs(Labelling *l, int first, int count)
 {
-    PairText text = {0};
-    Status status = STATUS_OK;
-    for (int i = first; i < first + count && status == STATUS_OK; i++) {
-        status = read_pair(l, &text, i);
-    }
-    tokens_free(&text.answer_id);
-    tokens_free(&text.prompt_id);
-    for (int a = 0; a < 2; a++) bytes_free(&text.answer[a]);
-    bytes_free(&text.prompt);
-    return status;
+    memset(l->terminated + 2 * first, 1, 2 * (size_t)count);
+    return task_pairs_read(&l->answers, l->job->task, l->tokenizer, l->policy.shape.positions,
+                           first, count);
 }
 
 /* ---- chunk by chunk ---- */
