@@ -37,9 +37,9 @@ extern char **environ;
 enum { PATH_SIZE = 4096, NAME_SIZE = 64, COPY_SECONDS = 120 };
 enum { NOT_STRUCK = 200, BROKEN = 201, UNHARMED = 202 }; /* no exit statuses of the program's */
 
-/* So many folders does a copy make after a failure that it got over: a checkpoint at least is among
- * them. */
-enum { FOLLOWED = 4 };
+/* So many folders does a copy make after a failure that it got over: the next step is committed by
+ * then, or the next stage begun. */
+enum { FOLLOWED = 1 };
 
 static struct Plan {
     char what[16];

@@ -3,7 +3,7 @@
 that names file, cause and what to do, nothing that was committed before lost, a run that says it is
 done whole, and otherwise a resumed one that ends in the bits of the run that nothing disturbed. A
 folder that is left as another fault left it before is not resumed again: resuming depends on the
-folder alone. A run that gets over a failure is followed to behind its next commit, then killed.
+folder alone. A run that gets over a failure is followed for a while, then killed.
 
     tests/fault_run.py RLHF_EVERY_FAULT io|memory|famine|kill [--resume-with RLHF] [--sample 40]
 
