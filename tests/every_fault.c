@@ -59,7 +59,6 @@ static int made;              /* folders by a copy, after its failure */
 /* The fault of a copy that was made to read a file; 0: none. */
 static struct ReadFault {
     long call;
-    int persistent;
     bool in_reader;
 } fault;
 
@@ -276,7 +275,7 @@ bool __wrap_memory_strikes(void)
 
 _Noreturn void __wrap_store_child(int to, pid_t parent, const StoreRequest *request)
 {
-    if (fault.call > 0) memory_fault(fault.in_reader ? fault.call : 0, fault.persistent);
+    if (fault.call > 0) memory_fault(fault.in_reader ? fault.call : 0, for_good);
     __real_store_child(to, parent, request);
 }
 
@@ -289,7 +288,7 @@ static bool make_reading_copies(bool in_reader)
         snprintf(name, sizeof name, "%ld/%s-%ld%s", met, in_reader ? "reader" : "call", call,
                  for_good ? ":persist" : "");
         if (!make_copy(name, &status)) continue;
-        fault = (struct ReadFault){call, for_good, in_reader};
+        fault = (struct ReadFault){call, in_reader};
         if (!in_reader) memory_fault(call, for_good);
         return true;
     }

@@ -6,6 +6,7 @@ folder that is left as another fault left it before is not resumed again: resumi
 folder alone. A run that gets over a failure is followed for a while, then killed.
 
     tests/fault_run.py RLHF_EVERY_FAULT io|memory|famine|kill [--resume-with RLHF] [--sample 40]
+                       [--first 1]
 
 io: open, write, fsync, rename, close, truncate, mkdir and remove with EIO, ENOSPC, EINTR and (write)
 half of it, once and for good. kill: SIGKILL at every call, reading too, and at every write also

@@ -10,10 +10,9 @@ random: SIGKILL at calls drawn so that at least --stage fall into every stage an
 commit; some are half-written files, some kill the resumed life too (every call in turn: fault_run).
 power: what the disk may look like after a loss of power, by the calls made until then: what was not
 synced is cut off, and names that were not synced are taken back; --rarely: where stages commit
-little before their end. damage: after a kill behind a
-stage's first commit one bit of the newest checkpoint is flipped: it is moved aside, the one before it
-is used, and status warns; where there is none before it the run is refused, and goes on once
---restart says that the stage may be done again.
+little before their end. damage: after a kill behind a stage's first commit one bit of the newest
+checkpoint is flipped: it is moved aside, the one before it is used, and status warns; where there is
+none before it the run is refused, and goes on once --restart says that the stage may be done again.
 """
 import argparse
 import collections

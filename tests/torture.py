@@ -32,7 +32,6 @@ SETTINGS = {
 FREE = re.compile(r"(^|/)(run\.json|log\.txt|lock|timings\.jsonl|events\.out\.tfevents[^/]*)$")
 TIMEOUT = 120  # seconds that a run of this size never takes
 
-
 # When to commit. PPO's last step is none that is committed where that is rare.
 EACH_STEP = ["checkpoint_seconds=0.000001"]
 RARELY = ["checkpoint_seconds=1000", "keep_every=2"]
