@@ -1,10 +1,12 @@
-/* The exact world without a run: task, random networks and their enumeration, in memory. */
+/* The exact world without a run: task, random networks and their enumeration, in memory. For
+ * tests/test_exact.c and tests/test_exact_ppo.c. */
 #ifndef TESTS_EXACT_WORLD_H
 #define TESTS_EXACT_WORLD_H
 
 #include "data/prompts.h"
 #include "data/rng.h"
 #include "data/stage.h"
+#include "data/store/store.h"
 #include "policy/gemm.h"
 #include "policy/generate.h"
 #include "policy/network_file.h"
@@ -93,6 +95,12 @@ static inline void world_end(World *world)
     model_free(&world->critic);
     tokenizer_free(world->tokenizer);
     task_close(&world->task);
+}
+
+/* The policy is the reference again. */
+static inline void world_start_again(World *at)
+{
+    model_copy(&at->policy, &at->reference);
 }
 
 /* Moves every weight of the policy a little, at random. */
@@ -190,6 +198,16 @@ static inline void batch_end(Batch *batch)
     arena_free(&batch->arena);
 }
 
+/* Of a column over the tokens of answer `i`. */
+static inline double sequence_sum(const Rollout *rollout, int i, const float *column)
+{
+    double sum = 0.0;
+    for (int64_t t = rollout->offset[i]; t < rollout->offset[i + 1]; t++) {
+        if (rollout->is_response[t]) sum += (double)column[t];
+    }
+    return sum;
+}
+
 /* Every answer to every prompt, by number. */
 static inline void batch_of_all(Batch *batch, World *world)
 {
@@ -258,6 +276,25 @@ static inline double dot_of(const float *a, const float *b, size_t count)
     double sum = 0.0;
     for (size_t i = 0; i < count; i++) sum += (double)a[i] * (double)b[i];
     return sum;
+}
+
+/* The one that the tests of a file share: answers of at most 2 tokens, 421 to a prompt. */
+static World world;
+
+static inline int world_setup(void **state)
+{
+    (void)state;
+    store_setup();
+    world_begin(&world, 2);
+    world_enumerate(&world);
+    return 0;
+}
+
+static inline int world_teardown(void **state)
+{
+    (void)state;
+    world_end(&world);
+    return 0;
 }
 
 #endif

@@ -81,6 +81,7 @@ target_sources(test_faults PRIVATE ${CMAKE_SOURCE_DIR}/tests/fault_checks.c)
 rlhf_test(conformance ppo)
 rlhf_test(replay ppo)
 rlhf_test(exact ppo)
+rlhf_test(exact_ppo ppo)
 add_executable(dump_ppo tests/dump_ppo.c)
 target_link_libraries(dump_ppo PRIVATE ppo)
 add_test(NAME oracle_ppo COMMAND /usr/bin/python3
