@@ -33,4 +33,20 @@ static inline const char *in(const char *name)
     return path;
 }
 
+static inline void write_file(const char *path, const char *text)
+{
+    assert_ok(io_publish(path, text, strlen(text)));
+}
+
+static inline void assert_file(const char *path, const char *expected)
+{
+    Bytes text = {0};
+    assert_ok(io_read(&text, path, 1 << 20));
+    assert_string_equal(text.data != NULL ? text.data : "", expected);
+    bytes_free(&text);
+}
+
+/* Names a test that is given one. */
+#define IN_FOLDER(test) cmocka_unit_test_setup_teardown(test, make_folder, drop_folder)
+
 #endif

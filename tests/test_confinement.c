@@ -171,8 +171,6 @@ static void plugins_are_not_loaded(void **state)
     expect_deed(load_a_plugin, "filter of a plugin: 0");
 }
 
-#define IN_FOLDER(test) cmocka_unit_test_setup_teardown(test, make_folder, drop_folder)
-
 int main(void)
 {
     parent = getpid();

@@ -138,14 +138,12 @@ static void nothing_to_learn_from_is_said(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(hh_dialogues_share_their_prompt_up_to_the_last_turn,
-                                        make_folder, drop_folder),
+        IN_FOLDER(hh_dialogues_share_their_prompt_up_to_the_last_turn),
         cmocka_unit_test(a_common_prompt_ends_between_characters),
-        cmocka_unit_test_setup_teardown(messages_become_a_dialogue, make_folder, drop_folder),
-        cmocka_unit_test_setup_teardown(wrong_lines_are_named_with_line_and_column, make_folder,
-                                        drop_folder),
-        cmocka_unit_test_setup_teardown(splits_are_disjoint_and_whole, make_folder, drop_folder),
-        cmocka_unit_test_setup_teardown(nothing_to_learn_from_is_said, make_folder, drop_folder),
+        IN_FOLDER(messages_become_a_dialogue),
+        IN_FOLDER(wrong_lines_are_named_with_line_and_column),
+        IN_FOLDER(splits_are_disjoint_and_whole),
+        IN_FOLDER(nothing_to_learn_from_is_said),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -222,9 +222,8 @@ int main(void)
         cmocka_unit_test(equal_losses_do_not_make_spikes_of_all_others),
         cmocka_unit_test(a_spike_that_ends_the_run_leaves_the_guard_as_it_was),
         cmocka_unit_test(only_a_checkpoint_that_was_saved_is_said_to_be_kept),
-        cmocka_unit_test_setup_teardown(what_diverged_elsewhere_says_what_is_kept_and_what_to_try,
-                                        make_folder, drop_folder),
-        cmocka_unit_test_setup_teardown(a_checkpoint_keeps_what_decides, make_folder, drop_folder),
+        IN_FOLDER(what_diverged_elsewhere_says_what_is_kept_and_what_to_try),
+        IN_FOLDER(a_checkpoint_keeps_what_decides),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -450,12 +450,9 @@ int main(void)
         cmocka_unit_test(objects),
         cmocka_unit_test(what_stands_around_and_between),
         cmocka_unit_test(depth_ends_at_32_whatever_nests),
-        cmocka_unit_test_setup_teardown(a_large_file_takes_the_memory_of_a_line, make_folder,
-                                        drop_folder),
-        cmocka_unit_test_setup_teardown(a_long_line_is_refused_by_its_number, make_folder,
-                                        drop_folder),
-        cmocka_unit_test_setup_teardown(a_line_says_its_number_and_column, make_folder,
-                                        drop_folder),
+        IN_FOLDER(a_large_file_takes_the_memory_of_a_line),
+        IN_FOLDER(a_long_line_is_refused_by_its_number),
+        IN_FOLDER(a_line_says_its_number_and_column),
         cmocka_unit_test(values_end_at_a_million),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

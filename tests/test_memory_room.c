@@ -61,10 +61,9 @@ static void the_first_version_counts_too(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(where_nothing_says_there_is_no_limit, make_folder,
-                                        drop_folder),
-        cmocka_unit_test_setup_teardown(the_tightest_group_above_counts, make_folder, drop_folder),
-        cmocka_unit_test_setup_teardown(the_first_version_counts_too, make_folder, drop_folder),
+        IN_FOLDER(where_nothing_says_there_is_no_limit),
+        IN_FOLDER(the_tightest_group_above_counts),
+        IN_FOLDER(the_first_version_counts_too),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

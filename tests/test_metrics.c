@@ -17,19 +17,6 @@ static const MetricInfo infos[] = {
 static const MetricAlias aliases[] = {{"lr", "elsewhere rate (a second)"}, {NULL, NULL}};
 static const MetricTable table = {.metrics = infos, .count = 3, .aliases = aliases};
 
-static void write_text(const char *path, const char *text)
-{
-    assert_ok(io_publish(path, text, strlen(text)));
-}
-
-static void assert_text(const char *path, const char *expected)
-{
-    Bytes text = {0};
-    assert_ok(io_read(&text, path, 1 << 20));
-    assert_string_equal(text.data != NULL ? text.data : "", expected);
-    bytes_free(&text);
-}
-
 static void a_metric_is_found_by_name(void **state)
 {
     (void)state;
@@ -74,7 +61,7 @@ static void a_record_is_a_line(void **state)
     assert_int_equal(length, 99);
     assert_ok(journal_close(&journal));
     assert_ok(journal_close(&journal));
-    assert_text(path, "{\"step\":1,\"objective/kl\":0.1,\"lr\":1e-05}\n"
+    assert_file(path, "{\"step\":1,\"objective/kl\":0.1,\"lr\":1e-05}\n"
                       "{\"step\":2,\"objective/kl\":-0,\"loss/value_avg\":null,\"lr\":3}\n");
     Digest whole;
     assert_ok(io_digest(&whole, &length, path, UINT64_MAX));
@@ -102,20 +89,20 @@ static void a_journal_goes_on_where_it_is_told(void **state)
     assert_ok(journal_close(&journal));
     assert_ok(io_digest(&whole, &length, path, UINT64_MAX));
     assert_true(digest_equal(digest, whole));
-    assert_text(path, "{\"step\":1,\"objective/kl\":1,\"loss/value_avg\":1,\"lr\":1}\n"
+    assert_file(path, "{\"step\":1,\"objective/kl\":1,\"loss/value_avg\":1,\"lr\":1}\n"
                       "{\"step\":2,\"objective/kl\":3,\"loss/value_avg\":3,\"lr\":3}\n");
 
     assert_fails(journal_open(&journal, path, &table, 1000), STATUS_DATA, "1000 were committed");
     assert_ok(journal_open(&journal, path, &table, 0));
     assert_ok(journal_close(&journal));
-    assert_text(path, "");
+    assert_file(path, "");
 }
 
 static void columns_are_read_and_a_torn_line_is_dropped(void **state)
 {
     (void)state;
     const char *path = in("metrics.jsonl");
-    write_text(path, "{\"step\":1,\"a\":1.5,\"b/c\":null}\n"
+    write_file(path, "{\"step\":1,\"a\":1.5,\"b/c\":null}\n"
                      "{\"late\":9,\"a\":2.5,\"step\":3}\r\n"
                      "{\"step\":7,\"b/c\":-1}\n"
                      "{\"step\":8,\"a\":4");
@@ -155,7 +142,7 @@ static void foreign_lines_are_refused_with_their_number(void **state)
          "m.jsonl:1:11: a metric's name of more than 63 bytes"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        write_text(path, cases[i][0]);
+        write_file(path, cases[i][0]);
         MetricColumns columns;
         assert_fails(metric_columns_read(&columns, path), STATUS_DATA, cases[i][1]);
         assert_null(columns.value);
@@ -173,13 +160,13 @@ static void a_sparse_journal_claims_no_memory(void **state)
     Bytes text = {0};
     for (int i = 0; i < 20000; i++) assert_ok(bytes_text(&text, "{\"step\":1}\n"));
     for (int i = 0; i < 20; i++) assert_ok(bytes_print(&text, "{\"step\":2,\"m%d\":1}\n", i));
-    write_text(path, text.data);
+    write_file(path, text.data);
     MetricColumns columns;
     assert_fails(metric_columns_read(&columns, path), STATUS_DATA,
                  "m.jsonl:20015:11: too many metrics, 15 in 20020 rows");
     bytes_clear(&text);
     for (int i = 0; i < 1 << 16; i++) assert_ok(bytes_text(&text, "\n"));
-    write_text(path, text.data);
+    write_file(path, text.data);
     assert_fails(metric_columns_read(&columns, path), STATUS_DATA, "m.jsonl:1:1: expected a value");
     bytes_free(&text);
 }
@@ -192,13 +179,13 @@ static void a_line_of_a_megabyte_is_refused(void **state)
     Bytes text = {0};
     assert_ok(bytes_text(&text, "{\"step\":1}\n"));
     for (int i = 0; i < 1 << 17; i++) assert_ok(bytes_text(&text, "          "));
-    write_text(path, text.data);
+    write_file(path, text.data);
     MetricColumns columns;
     assert_ok(metric_columns_read(&columns, path));
     assert_int_equal(columns.rows, 1);
     metric_columns_free(&columns);
     assert_ok(bytes_text(&text, "{\"step\":1}\n"));
-    write_text(path, text.data);
+    write_file(path, text.data);
     assert_fails(metric_columns_read(&columns, path), STATUS_DATA,
                  "m.jsonl:2:1: a line of more than 1048576 bytes");
     bytes_free(&text);
@@ -212,7 +199,7 @@ static void a_thousand_metrics_are_too_many(void **state)
     assert_ok(bytes_text(&text, "{\"step\":1"));
     for (int i = 0; i < 1025; i++) assert_ok(bytes_print(&text, ",\"m%d\":%d", i, i));
     assert_ok(bytes_text(&text, "}\n"));
-    write_text(path, text.data);
+    write_file(path, text.data);
     MetricColumns columns;
     assert_fails(metric_columns_read(&columns, path), STATUS_DATA, "too many metrics, 1025 in 1");
     bytes_free(&text);
@@ -275,14 +262,14 @@ static void an_empty_journal_has_a_snapshot_too(void **state)
     char snapshot[128];
     const char *path = in("metrics.jsonl");
     snprintf(snapshot, sizeof snapshot, "%s/metrics.h5", folder);
-    write_text(path, "");
+    write_file(path, "");
     assert_ok(metrics_publish(snapshot, path, &table, NULL));
     const StoreField schema = {.name = "/step", .type = STORE_I64, .rank = 1, .extent = {0}};
     StoreContent content;
     assert_ok(store_read(&content, snapshot, NULL, &schema, 1));
     store_content_free(&content);
 
-    write_text(path, "{\"step\":1,\"\":2}\n");
+    write_file(path, "{\"step\":1,\"\":2}\n");
     assert_fails(metrics_publish(snapshot, path, &table, NULL), STATUS_IO, "metrics.h5: ");
 }
 
@@ -290,7 +277,7 @@ static void memory_may_run_out_while_reading(void **state)
 {
     (void)state;
     const char *path = in("m.jsonl");
-    write_text(path, "{\"step\":1,\"a\":1}\n{\"step\":2,\"b\":1}\n");
+    write_file(path, "{\"step\":1,\"a\":1}\n{\"step\":2,\"b\":1}\n");
     Status status = STATUS_FAILED;
     for (long call = 1; status == STATUS_FAILED; call++) {
         MetricColumns columns;
@@ -302,23 +289,21 @@ static void memory_may_run_out_while_reading(void **state)
     assert_int_equal(status, STATUS_OK);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, make_folder, drop_folder)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(a_metric_is_found_by_name),
-        TEST(other_names_and_healthy_ranges_are_said),
-        TEST(a_record_is_a_line),
-        TEST(a_journal_goes_on_where_it_is_told),
-        TEST(columns_are_read_and_a_torn_line_is_dropped),
-        TEST(foreign_lines_are_refused_with_their_number),
-        TEST(a_sparse_journal_claims_no_memory),
-        TEST(a_line_of_a_megabyte_is_refused),
-        TEST(a_thousand_metrics_are_too_many),
-        TEST(the_snapshot_holds_the_journal),
-        TEST(an_empty_journal_has_a_snapshot_too),
-        TEST(memory_may_run_out_while_reading),
+        IN_FOLDER(a_metric_is_found_by_name),
+        IN_FOLDER(other_names_and_healthy_ranges_are_said),
+        IN_FOLDER(a_record_is_a_line),
+        IN_FOLDER(a_journal_goes_on_where_it_is_told),
+        IN_FOLDER(columns_are_read_and_a_torn_line_is_dropped),
+        IN_FOLDER(foreign_lines_are_refused_with_their_number),
+        IN_FOLDER(a_sparse_journal_claims_no_memory),
+        IN_FOLDER(a_line_of_a_megabyte_is_refused),
+        IN_FOLDER(a_thousand_metrics_are_too_many),
+        IN_FOLDER(the_snapshot_holds_the_journal),
+        IN_FOLDER(an_empty_journal_has_a_snapshot_too),
+        IN_FOLDER(memory_may_run_out_while_reading),
     };
     return cmocka_run_group_tests_name("metrics", tests, NULL, NULL);
 }

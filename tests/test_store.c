@@ -682,8 +682,6 @@ static void text_is_utf8_without_nul(void **state)
     H5Fclose(file);
 }
 
-#define IN_FOLDER(test) cmocka_unit_test_setup_teardown(test, make_folder, drop_folder)
-
 int main(void)
 {
     store_setup();

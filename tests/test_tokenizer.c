@@ -252,13 +252,10 @@ int main(void)
         cmocka_unit_test(any_bytes_come_back),
         cmocka_unit_test(the_end_never_comes_out_of_text),
         cmocka_unit_test(a_word_list_has_one_id_a_word),
-        cmocka_unit_test_setup_teardown(a_written_tokenizer_reads_back_the_same, make_folder,
-                                        drop_folder),
-        cmocka_unit_test_setup_teardown(foreign_files_are_refused_with_a_place, make_folder,
-                                        drop_folder),
+        IN_FOLDER(a_written_tokenizer_reads_back_the_same),
+        IN_FOLDER(foreign_files_are_refused_with_a_place),
         cmocka_unit_test(empty_text_and_small_vocabularies_are_refused),
-        cmocka_unit_test_setup_teardown(a_long_list_in_the_wrong_order_is_read_at_once, make_folder,
-                                        drop_folder),
+        IN_FOLDER(a_long_list_in_the_wrong_order_is_read_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
