@@ -1,50 +1,52 @@
-/* The mistakes that RLHF code is known to make, row by row, and the test that each would fail.
- * Where the design leaves no room for one (no dropout, no padding), a test shows that it does.
+/* The mistakes that RLHF code is known to make, row by row, and the test that each would fail: in
+ * tests/test_FILE.c or here. Where the design leaves no room for one (no dropout, no padding), a
+ * test shows that it does.
  *
- *   C1  ratio is not 1 at first         test_ppo_update
- * c1_ratio_is_exactly_one_before_the_first_step test_ppo_loss
- * c1_equal_log_probabilities_have_ratio_one C2  dropout while scoring           here
- * c2_scoring_has_no_chance_in_it C3  temperature forgotten           here
- * c3_log_softmax_has_its_golden_values here             c3_samples_are_as_frequent_as_scored
- *                                       test_ppo_update  c3_scores_feel_the_temperature
- *   C4  score at the wrong token        test_advantage   c4_score_is_paid_at_the_last_token
- *   C5  end masked out                  test_ppo_update  c5_end_of_the_answer_is_learned_from
- *   C6  truncated or terminated         test_advantage   c6_nothing_is_bootstrapped_at_the_end
- *                                       test_ppo_update  c6_missing_end_is_paid_for
- *   C7  pads leak                       test_advantage   c7_no_pad_leaks_into_advantages
- *   C8  GAE off by one                  test_advantage   c8_advantages_have_their_golden_values
- *   C9  returns from whitened           test_advantage   c9_returns_come_from_raw_advantages
- *                                       test_ppo_update  c9_shaping_keeps_the_contract_of_the_file
- *   C10 whitening                       test_advantage   c10_whitening_uses_the_population_variance
- *   C11 k1, k3, their direction         test_kl          c11_expectations_are_the_exact_kl
- *   C12 sign of the penalty             test_ppo_update  c12_penalty_alone_lowers_the_exact_kl
- *   C13 unit of the controller's KL     test_kl          c13_controller_has_its_golden_values
- *   C14 controller, stale or often      here             c14_coefficient_moves_once_an_iteration
- *   C15 coefficient not in checkpoint   test_ppo_train   c15_adaptive_coefficient_survives_a_stop
- *   C16 prompt tokens count             test_ppo_update  c16_prompt_tokens_change_nothing
- *   C17 aggregation of losses           test_ppo_update  c17_gradient_does_not_depend_on_the_cut
- *                                       test_ppo_update  c17_losses_are_means_over_tokens
- *   C18 metrics over pads               here             c18_metrics_are_means_over_response_tokens
- *   C19 groups of one, score 0          here             c19_score_of_zero_is_a_score
- *                                       here             c19_one_answer_alone_has_advantages
- *   C20 nothing left to average         test_advantage
- * c20_whitening_is_defined_where_nothing_varies C21 network that never moves        test_ppo_update
- * c21_each_network_moves_when_it_should C22 log-sigmoid overflows           here
- * c22_far_scores_have_finite_losses C23 score of a pad                  here
- * c23_score_is_that_of_the_last_token C24 pairs equal once truncated      here
- * c24_no_pair_is_equal_or_truncated C25 label off by one                here
- * c25_row_predicts_the_next_token here             c25_uniform_network_loses_ln_v C26 value clip
- * test_ppo_loss    c26_value_clip_is_around_the_old_value C27 clip where A < 0 test_ppo_loss
- * c27_clip_has_its_four_corners C28 last checkpoint missing         test_ppo_train
- * c28_last_step_is_published C29 chance, on resume and shared    test_ppo_train
- * c29_answers_to_one_prompt_differ_between_steps test_ppo_update
- * c29_every_step_has_an_order_of_its_own C30 whitening by minibatch          test_ppo_update
- * c30_advantages_are_whitened_over_the_batch C31 samples at another temperature  test_ppo_train
- * c31_samples_name_their_temperature C32 reference drifts                here
- * c32_reference_is_the_sft_policy_for_good C33 last token left out             test_advantage
- * c33_one_token_is_an_episode test_ppo_update  c33_scores_are_read_where_they_belong C34 gamma
- * below 1                   test_advantage   c34_recursion_is_the_definition C35 precision of
- * log-probabilities  here             c35_log_probabilities_are_rounded_once
+ *   C1  ratio is not 1 at first        ppo_update   c1_ratio_is_exactly_one_before_the_first_step
+ *                                      ppo_loss     c1_equal_log_probabilities_have_ratio_one
+ *   C2  dropout while scoring          here         c2_scoring_has_no_chance_in_it
+ *   C3  temperature forgotten          here         c3_log_softmax_has_its_golden_values
+ *                                      here         c3_samples_are_as_frequent_as_scored
+ *                                      ppo_score    c3_scores_feel_the_temperature
+ *   C4  score at the wrong token       advantage    c4_score_is_paid_at_the_last_token
+ *   C5  end masked out                 ppo_update   c5_end_of_the_answer_is_learned_from
+ *   C6  truncated or terminated        advantage    c6_nothing_is_bootstrapped_at_the_end
+ *                                      ppo_shape    c6_missing_end_is_paid_for
+ *   C7  pads leak                      advantage    c7_no_pad_leaks_into_advantages
+ *   C8  GAE off by one                 advantage    c8_advantages_have_their_golden_values
+ *   C9  returns from whitened          advantage    c9_returns_come_from_raw_advantages
+ *                                      ppo_shape    c9_shaping_keeps_the_contract_of_the_file
+ *   C10 whitening                      advantage    c10_whitening_uses_the_population_variance
+ *   C11 k1, k3, their direction        kl           c11_expectations_are_the_exact_kl
+ *   C12 sign of the penalty            ppo_update   c12_penalty_alone_lowers_the_exact_kl
+ *   C13 unit of the controller's KL    kl           c13_controller_has_its_golden_values
+ *   C14 controller, stale or often     here         c14_coefficient_moves_once_an_iteration
+ *   C15 coefficient not in checkpoint  ppo_train    c15_adaptive_coefficient_survives_a_stop
+ *   C16 prompt tokens count            ppo_update   c16_prompt_tokens_change_nothing
+ *   C17 aggregation of losses          ppo_gradient c17_gradient_does_not_depend_on_the_cut
+ *                                      ppo_gradient c17_losses_are_means_over_tokens
+ *   C18 metrics over pads              here         c18_metrics_are_means_over_response_tokens
+ *   C19 groups of one, score 0         here         c19_score_of_zero_is_a_score
+ *                                      here         c19_one_answer_alone_has_advantages
+ *   C20 nothing left to average        advantage    c20_whitening_is_defined_where_nothing_varies
+ *   C21 network that never moves       ppo_update   c21_each_network_moves_when_it_should
+ *   C22 log-sigmoid overflows          here         c22_far_scores_have_finite_losses
+ *   C23 score of a pad                 here         c23_score_is_that_of_the_last_token
+ *   C24 pairs equal once truncated     here         c24_no_pair_is_equal_or_truncated
+ *   C25 label off by one               here         c25_row_predicts_the_next_token
+ *                                      here         c25_uniform_network_loses_ln_v
+ *   C26 value clip                     ppo_loss     c26_value_clip_is_around_the_old_value
+ *   C27 clip where A < 0               ppo_loss     c27_clip_has_its_four_corners
+ *   C28 last checkpoint missing        ppo_train    c28_last_step_is_published
+ *   C29 chance, on resume and shared   ppo_train    c29_answers_to_one_prompt_differ_between_steps
+ *                                      ppo_update   c29_every_step_has_an_order_of_its_own
+ *   C30 whitening by minibatch         ppo_update   c30_advantages_are_whitened_over_the_batch
+ *   C31 samples at another temperature ppo_train    c31_samples_name_their_temperature
+ *   C32 reference drifts               here         c32_reference_is_the_sft_policy_for_good
+ *   C33 last token left out            advantage    c33_one_token_is_an_episode
+ *                                      ppo_score    c33_scores_are_read_where_they_belong
+ *   C34 gamma below 1                  advantage    c34_recursion_is_the_definition
+ *   C35 precision of log-probabilities here         c35_log_probabilities_are_rounded_once
  *
  * tests/test_faults.c makes most of these mistakes on purpose and shows which checks see them. */
 #include "tests/support.h"

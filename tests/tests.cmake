@@ -67,6 +67,9 @@ add_test(NAME bad_input COMMAND ${CMAKE_SOURCE_DIR}/tests/test_bad_input.sh $<TA
 rlhf_test(labeller reward)
 rlhf_test(reward_model reward)
 rlhf_test(ppo_update ppo)
+rlhf_test(ppo_gradient ppo)
+rlhf_test(ppo_score ppo)
+rlhf_test(ppo_shape ppo)
 add_executable(dump_transformer tests/dump_transformer.c)
 target_link_libraries(dump_transformer PRIVATE policy)
 add_test(NAME oracle_transformer COMMAND /usr/bin/python3
