@@ -21,7 +21,7 @@
  *   C12 sign of the penalty            ppo_update   c12_penalty_alone_lowers_the_exact_kl
  *   C13 unit of the controller's KL    kl           c13_controller_has_its_golden_values
  *   C14 controller, stale or often     here         c14_coefficient_moves_once_an_iteration
- *   C15 coefficient not in checkpoint  ppo_train    c15_adaptive_coefficient_survives_a_stop
+ *   C15 coefficient not in checkpoint  ppo_resume   c15_adaptive_coefficient_survives_a_stop
  *   C16 prompt tokens count            ppo_update   c16_prompt_tokens_change_nothing
  *   C17 aggregation of losses          ppo_gradient c17_gradient_does_not_depend_on_the_cut
  *                                      ppo_gradient c17_losses_are_means_over_tokens

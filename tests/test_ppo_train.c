@@ -1,63 +1,10 @@
+/* What a PPO stage publishes, what it depends on and what it refuses. */
 #include "tests/support.h"
 
-#include "data/store/store.h"
+#include "tests/toy_reference.h"
+
 #include "ppo/advantage.h"
 #include "ppo/sample_file.h"
-#include "tests/toy_ppo.h"
-
-static Digest file_digest(const Toy *toy, const char *file)
-{
-    char path[600];
-    Bytes bytes = {0};
-    toy_path(path, toy, file);
-    assert_ok(io_read(&bytes, path, (size_t)1 << 30));
-    const Digest digest = digest_of(bytes.data, bytes.count);
-    bytes_free(&bytes);
-    return digest;
-}
-
-static void check_same_file(const Toy *a, const Toy *b, const char *file)
-{
-    if (digest_equal(file_digest(a, file), file_digest(b, file))) return;
-    print_error("%s differs\n", file);
-    fail();
-}
-
-/* Weights and rollouts; with `all` everything else that is published too. */
-static void check_same_results(const Toy *a, const Toy *b, bool all)
-{
-    check_same_file(a, b, "policy.h5");
-    check_same_file(a, b, "critic.h5");
-    check_same_file(a, b, "rollouts/manifest.json");
-    for (int step = 1; step <= a->config.steps; step++) {
-        char file[32];
-        snprintf(file, sizeof file, "rollouts/%06d.h5", step);
-        check_same_file(a, b, file);
-    }
-    if (!all) return;
-    check_same_file(a, b, "samples.h5");
-    check_same_file(a, b, "metrics.jsonl");
-    check_same_file(a, b, "metrics.h5");
-}
-
-/* The run that others are compared with. */
-static Toy reference;
-
-static int make_reference(void **state)
-{
-    (void)state;
-    store_setup();
-    toy_begin(&reference);
-    assert_ok(toy_life(&reference, 1, (StageHooks){0}));
-    return 0;
-}
-
-static int drop_reference(void **state)
-{
-    (void)state;
-    toy_end(&reference);
-    return 0;
-}
 
 static void run_publishes_what_it_promises(void **state)
 {
@@ -275,12 +222,6 @@ static void c29_answers_to_one_prompt_differ_between_steps(void **state)
     metric_columns_free(&columns);
 }
 
-static bool always(void *context)
-{
-    (void)context;
-    return true;
-}
-
 static void threads_change_nothing(void **state)
 {
     (void)state;
@@ -336,96 +277,6 @@ static void gold_reaches_no_weight(void **state)
     assert_false(
         digest_equal(file_digest(&reference, "metrics.jsonl"), file_digest(&toy, "metrics.jsonl")));
     toy_end(&toy);
-}
-
-typedef struct Patience {
-    int questions; /* until the answer is yes */
-} Patience;
-
-static bool patience_is_over(void *context)
-{
-    Patience *patience = context;
-    return --patience->questions <= 0;
-}
-
-static bool counted(void *context)
-{
-    ++*(int *)context;
-    return false;
-}
-
-static int questions_of_a_life(void)
-{
-    Toy toy;
-    toy_begin(&toy);
-    int questions = 0;
-    assert_ok(toy_life(&toy, 1, (StageHooks){.context = &questions, .should_stop = counted}));
-    toy_end(&toy);
-    return questions;
-}
-
-/* Wherever the run is stopped, going on ends with the same bytes. */
-static void stopped_run_goes_on_to_the_same_bytes(void **state)
-{
-    (void)state;
-    int stops = 0;
-    const int all = questions_of_a_life();
-    assert_true(all > 100); /* tokens, blocks and minibatches are among them */
-    for (int questions = 1; questions <= all; questions += all / 16) {
-        Toy toy;
-        toy_begin(&toy);
-        Patience patience = {.questions = questions};
-        /* With a checkpoint behind it an update is dropped half way, without it is finished. */
-        const StageHooks hooks = {.context = &patience,
-                                  .should_stop = patience_is_over,
-                                  .should_checkpoint = questions % 2 == 0 ? always : NULL};
-        const Status status = toy_life(&toy, 1, hooks);
-        if (status != STATUS_OK) {
-            stops++;
-            assert_fails(status, STATUS_STOPPED, "stopped after step");
-            assert_ok(toy_life(&toy, 2, (StageHooks){0}));
-        }
-        check_same_results(&reference, &toy, true);
-        toy_end(&toy);
-    }
-    assert_true(stops >= 12);
-}
-
-/* C15, C14: the coefficient moves once an iteration, by that iteration's KL, and survives a stop.
- */
-static void c15_adaptive_coefficient_survives_a_stop(void **state)
-{
-    (void)state;
-    Toy whole, parted;
-    Toy *const toys[2] = {&whole, &parted};
-    for (int i = 0; i < 2; i++) {
-        toy_begin(toys[i]);
-        strcpy(toys[i]->config.kl_controller, "adaptive");
-        toys[i]->config.kl_target = 0.05;
-    }
-    assert_ok(toy_life(&whole, 1, (StageHooks){0}));
-    Patience patience = {.questions = questions_of_a_life() / 2};
-    assert_fails(
-        toy_life(&parted, 1, (StageHooks){.context = &patience, .should_stop = patience_is_over}),
-        STATUS_STOPPED, "stopped");
-    assert_ok(toy_life(&parted, 1, (StageHooks){0}));
-    check_same_results(&whole, &parted, true);
-
-    char path[600];
-    MetricColumns columns = {0};
-    toy_path(path, &whole, "metrics.jsonl");
-    assert_ok(metric_columns_read(&columns, path));
-    const double *kl = metric_column(&columns, "objective/kl");
-    const double *coefficient = metric_column(&columns, "objective/kl_coef");
-    assert_true(coefficient[0] == 0.05);
-    for (int i = 1; i < columns.rows; i++) {
-        assert_true(coefficient[i] ==
-                    ppo_config_next_kl_coef(&whole.config, coefficient[i - 1], kl[i - 1]));
-        assert_true(coefficient[i] != coefficient[i - 1]);
-    }
-    metric_columns_free(&columns);
-    toy_end(&whole);
-    toy_end(&parted);
 }
 
 /* At a KL above the ceiling the rollouts are on disk and nothing is learned from them; going on
@@ -614,22 +465,6 @@ static void missing_inputs_are_named(void **state)
     toy_end(&toy);
 }
 
-static void rollout_file_that_is_gone_is_missed(void **state)
-{
-    (void)state;
-    Toy toy;
-    toy_begin(&toy);
-    Patience patience = {.questions = questions_of_a_life() / 2};
-    assert_fails(
-        toy_life(&toy, 1, (StageHooks){.context = &patience, .should_stop = patience_is_over}),
-        STATUS_STOPPED, "stopped");
-    char path[600];
-    toy_path(path, &toy, "rollouts/000001.h5");
-    assert_ok(io_remove(path));
-    assert_fails(toy_life(&toy, 1, (StageHooks){0}), STATUS_DATA, "rollouts/000001.h5: missing");
-    toy_end(&toy);
-}
-
 /* reward/model.h5 of this shape, published as the stage does. */
 static void publish_model(const char *run, ModelShape shape)
 {
@@ -668,58 +503,6 @@ static void a_reward_model_that_does_not_fit_is_refused(void **state)
     toy_end(&toy);
 }
 
-/* A stage with some steps done and committed. */
-static void begin_stopped(Toy *toy)
-{
-    toy_begin(toy);
-    Patience patience = {.questions = questions_of_a_life() / 2};
-    assert_fails(
-        toy_life(toy, 1, (StageHooks){.context = &patience, .should_stop = patience_is_over}),
-        STATUS_STOPPED, "stopped");
-    assert_true(toy->stage.last_step >= 1 && toy->stage.last_step < 5);
-}
-
-/* Opens the stage again and leaves at once. */
-static void look_in(Toy *toy)
-{
-    Patience patience = {.questions = 0};
-    assert_fails(
-        toy_life(toy, 1, (StageHooks){.context = &patience, .should_stop = patience_is_over}),
-        STATUS_STOPPED, "stopped");
-}
-
-static void put_text(const Toy *toy, const char *file, const char *text)
-{
-    char path[600];
-    toy_path(path, toy, file);
-    assert_ok(io_publish(path, text, strlen(text)));
-}
-
-/* A rollout is bound to its run from when it is written, not from when it is published. */
-static void rollout_file_that_was_altered_is_refused(void **state)
-{
-    (void)state;
-    Toy toy;
-    begin_stopped(&toy);
-    char path[600];
-    Bytes bytes = {0};
-    toy_path(path, &toy, "rollouts/000001.h5");
-    assert_ok(io_read(&bytes, path, 1 << 24));
-    bytes.data[bytes.count / 2] ^= 1;
-    assert_ok(io_publish(path, bytes.data, bytes.count));
-    assert_fails(toy_life(&toy, 1, (StageHooks){0}), STATUS_DATA,
-                 "rollouts/000001.h5: its hash is");
-    assert_non_null(strstr(status_message(), "; --restart ppo starts the stage over"));
-    bytes.data[bytes.count / 2] ^= 1;
-    assert_ok(io_publish(path, bytes.data, bytes.count));
-    bytes_free(&bytes);
-
-    put_text(&toy, "rollouts.jsonl", "{\"name\":\"000001.h5\"}\n");
-    assert_fails(toy_life(&toy, 1, (StageHooks){0}), STATUS_DATA, "ppo/rollouts.jsonl: its first ");
-    assert_non_null(strstr(status_message(), "; --restart ppo starts the stage over"));
-    toy_end(&toy);
-}
-
 static void alter_first_rollout(void *context, const StageProgress *progress)
 {
     if (progress->step == progress->steps) put_text(context, "rollouts/000001.h5", "others");
@@ -737,34 +520,6 @@ static void rollouts_are_listed_as_they_were_written(void **state)
     toy_end(&toy);
 }
 
-/* What a life beyond the checkpoint left goes when it is resumed. */
-static void a_resumed_stage_shows_nothing_of_later_steps(void **state)
-{
-    (void)state;
-    Toy toy;
-    begin_stopped(&toy);
-    char path[600];
-    static const char *const later[] = {"rollouts/000005.h5", "rollouts/1000000.h5",
-                                        "rollouts/manifest.json", "metrics.h5"};
-    for (int i = 0; i < 4; i++) put_text(&toy, later[i], "of a later step");
-    const Digest samples = file_digest(&toy, "samples.h5");
-    put_text(&toy, "samples.h5", "of a later step");
-    put_text(&toy, "rollouts/notes.txt", "somebody's own");
-    look_in(&toy);
-    for (int i = 0; i < 4; i++) {
-        toy_path(path, &toy, later[i]);
-        assert_false(io_exists(path));
-    }
-    assert_true(digest_equal(samples, file_digest(&toy, "samples.h5")));
-    toy_path(path, &toy, "rollouts/notes.txt");
-    assert_true(io_exists(path));
-    toy_path(path, &toy, "rollouts/000001.h5");
-    assert_true(io_exists(path));
-    assert_ok(toy_life(&toy, 1, (StageHooks){0}));
-    check_same_results(&reference, &toy, true);
-    toy_end(&toy);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -779,19 +534,14 @@ int main(void)
         cmocka_unit_test(checkpoints_change_nothing),
         cmocka_unit_test(samples_change_nothing),
         cmocka_unit_test(gold_reaches_no_weight),
-        cmocka_unit_test(stopped_run_goes_on_to_the_same_bytes),
-        cmocka_unit_test(c15_adaptive_coefficient_survives_a_stop),
         cmocka_unit_test(kl_above_the_ceiling_ends_the_run_before_the_update),
         cmocka_unit_test(update_can_be_replayed_from_the_file),
         cmocka_unit_test(checkpoints_are_kept_by_rule),
         cmocka_unit_test(blind_critic_gets_a_warm_up),
         cmocka_unit_test(proxy_rises),
         cmocka_unit_test(missing_inputs_are_named),
-        cmocka_unit_test(rollout_file_that_is_gone_is_missed),
         cmocka_unit_test(a_reward_model_that_does_not_fit_is_refused),
-        cmocka_unit_test(rollout_file_that_was_altered_is_refused),
         cmocka_unit_test(rollouts_are_listed_as_they_were_written),
-        cmocka_unit_test(a_resumed_stage_shows_nothing_of_later_steps),
     };
     return cmocka_run_group_tests(tests, make_reference, drop_reference);
 }

@@ -80,6 +80,7 @@ target_link_libraries(dump_losses PRIVATE reward)
 add_test(NAME oracle_losses COMMAND /usr/bin/python3
   ${CMAKE_SOURCE_DIR}/tests/oracle_losses.py $<TARGET_FILE:dump_losses>)
 rlhf_test(ppo_train ppo)
+rlhf_test(ppo_resume ppo)
 rlhf_test(invariants ppo)
 rlhf_test(faults ppo)
 target_sources(test_faults PRIVATE ${CMAKE_SOURCE_DIR}/tests/fault_checks.c)
