@@ -3,6 +3,8 @@ rlhf_test(ground data)
 rlhf_test(io data)
 rlhf_test(store data)
 target_link_libraries(test_store PRIVATE PkgConfig::HDF5)
+rlhf_test(gate data)
+target_link_libraries(test_gate PRIVATE PkgConfig::HDF5)
 add_library(hdf5_plugin MODULE tests/hdf5_plugin.c)
 target_link_libraries(hdf5_plugin PRIVATE PkgConfig::HDF5)
 set_target_properties(hdf5_plugin PROPERTIES
