@@ -170,7 +170,9 @@ foreach(name kernels transformer generate)
 endforeach()
 
 # For .ci/run: what the first look at does not depend on the compiler, so gcc alone has them; the
-# second are there for error paths, so the sanitizers alone have them. scripts/test has all.
-set_tests_properties(kills power_loss power_loss_rarely canaries crowd faults bench report_page
-  resume event_files PROPERTIES LABELS once)
+# next has code of its own for the sanitizers, but nothing for a second compiler; the last are there
+# for error paths, so the sanitizers alone have them. scripts/test has all.
+set_tests_properties(kills power_loss power_loss_rarely canaries crowd bench report_page resume
+  event_files PROPERTIES LABELS once)
+set_tests_properties(faults PROPERTIES LABELS twice)
 set_tests_properties(io_faults memory_faults famine hostile_files PROPERTIES LABELS sanitized)
